@@ -1,0 +1,404 @@
+//! Stores: bytes in, bytes out.
+//!
+//! A [`Store`] keeps entries (in the crate's envelope) under a namespace and a key. It knows
+//! nothing of users' types, of what tags mean, or of retries. Bulk calls are the primitive; a single operation is a
+//! bulk call of one. Everything that several stores share is a law in `testing`.
+//!
+//! ```text
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | null
+//! ```
+
+#[cfg(feature = "file")]
+mod file;
+mod janitor;
+mod memory;
+mod null;
+mod sorted_set;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use self::memory::{Builder as MemoryBuilder, Memory};
+pub use self::null::Null;
+pub use self::sorted_set::{SortedSetOp, SortedSetReply};
+
+#[cfg(feature = "file")]
+pub use self::file::{Builder as FileBuilder, File};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{Builder as SqliteBuilder, Sqlite};
+
+use crate::clock::Clock;
+use crate::envelope;
+use crate::error::{Error, ErrorKind, Result};
+use crate::glob::Glob;
+use crate::key::{Key, Namespace};
+
+/// How often a compare-and-swap loop tries before it reports `Conflict`.
+const MAX_CAS_ATTEMPTS: usize = 1000;
+
+/// What a store can do. Each `true` is covered by a law, each `false` answers `Unsupported`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Other processes may read and write the same entries.
+    pub shared: bool,
+    /// Entries outlive the process.
+    pub persistent: bool,
+    /// Keys can be listed, counted and deleted by pattern.
+    pub enumeration: bool,
+    /// Counters are atomic.
+    pub counters: bool,
+    /// Sorted sets work.
+    pub sorted_sets: bool,
+    /// Sorted sets cost O(log n) an operation instead of rewriting the set.
+    pub native_sorted_sets: bool,
+    /// The store tells local caches of changes by other processes.
+    pub coherent_local: bool,
+}
+
+/// An entry as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The sealed envelope.
+    pub value: Bytes,
+    /// When it expires, in milliseconds since the Unix epoch by the store's clock; `None`: never.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// When a written entry expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// This many milliseconds after the write, by the store's clock.
+    After(u64),
+    /// Never.
+    Never,
+    /// When the present entry does; never, if there is none.
+    Keep,
+}
+
+impl Expiry {
+    /// Returns the expiry of a resolved TTL.
+    #[must_use]
+    pub fn from_ttl_ms(ttl_ms: Option<u64>) -> Self {
+        ttl_ms.map_or(Self::Never, Self::After)
+    }
+
+    /// Returns the absolute time, given the store's time and the present entry's expiry.
+    pub(crate) fn at(self, now_ms: u64, present: Option<u64>) -> Option<u64> {
+        match self {
+            Self::After(ttl_ms) => Some(now_ms.saturating_add(ttl_ms)),
+            Self::Never => None,
+            Self::Keep => present,
+        }
+    }
+}
+
+/// What a write does to its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Stores this sealed entry.
+    Put(Bytes),
+    /// Removes the entry.
+    Delete,
+    /// Keeps the entry and changes its expiry.
+    Touch,
+}
+
+/// What must hold for a write to be applied; checked and applied as one atomic step per key.
+///
+/// An expired entry counts as absent, and so does one whose bytes cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// There is no entry.
+    IfAbsent,
+    /// There is an entry.
+    IfPresent,
+    /// There is an entry with this write id.
+    IfUnchanged(u64),
+}
+
+impl Condition {
+    /// Decides, given the present, unexpired entry.
+    pub(crate) fn holds(self, present: Option<&Bytes>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfAbsent => !present.is_some_and(envelope::is_readable),
+            Self::IfPresent => present.is_some_and(envelope::is_readable),
+            Self::IfUnchanged(write_id) => {
+                present.is_some_and(|entry| envelope::write_id(entry) == write_id)
+            }
+        }
+    }
+}
+
+/// One write of a bulk call.
+#[derive(Debug, Clone)]
+pub struct Write<'a> {
+    /// The key, within bounds.
+    pub key: &'a [u8],
+    /// What to do.
+    pub change: Change,
+    /// When the result expires; ignored by [`Change::Delete`].
+    pub expiry: Expiry,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+impl<'a> Write<'a> {
+    /// Returns an unconditional put.
+    #[must_use]
+    pub fn put(key: &'a [u8], value: Bytes, expiry: Expiry) -> Self {
+        Self {
+            key,
+            change: Change::Put(value),
+            expiry,
+            condition: Condition::Always,
+        }
+    }
+
+    /// Returns a delete; applied when there was an entry.
+    #[must_use]
+    pub fn delete(key: &'a [u8]) -> Self {
+        Self {
+            key,
+            change: Change::Delete,
+            expiry: Expiry::Never,
+            condition: Condition::Always,
+        }
+    }
+
+    /// Returns a change of expiry; applied when there is an entry.
+    #[must_use]
+    pub fn touch(key: &'a [u8], expiry: Expiry) -> Self {
+        Self {
+            key,
+            change: Change::Touch,
+            expiry,
+            condition: Condition::IfPresent,
+        }
+    }
+
+    /// Replaces the condition.
+    #[must_use]
+    pub fn when(mut self, condition: Condition) -> Self {
+        self.condition = condition;
+        self
+    }
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct ScanPage {
+    /// The keys of this page, without their namespace.
+    pub keys: Vec<ScannedKey>,
+    /// Where the next page starts; `None` on the last one. Opaque.
+    pub next: Option<Bytes>,
+}
+
+/// A key met by a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScannedKey {
+    /// The key.
+    pub key: Key,
+    /// The size of the stored entry in bytes.
+    pub bytes: u64,
+    /// When it expires, as in [`Entry::expires_at_ms`].
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What a store says about itself. Figures cover the whole store, all namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Live and not yet swept entries, where the store can tell.
+    pub entries: Option<u64>,
+    /// Bytes in use, where the store can tell.
+    pub bytes: Option<u64>,
+    /// The size bound in bytes, where there is one.
+    pub capacity_bytes: Option<u64>,
+    /// Entries dropped to keep the size bound, by this process.
+    pub evicted: u64,
+    /// Expired entries removed by this process.
+    pub expired: u64,
+    /// Damaged entries or files moved aside by this process.
+    pub quarantined: u64,
+    /// What else the store reports: name and value, for people.
+    pub details: Vec<(String, String)>,
+}
+
+/// A place that keeps entries. Object safe; shared as `Arc<dyn Store>`.
+///
+/// A wrapper must forward every method: a forgotten default would silently bypass the inner store's own.
+/// Put `#[deny(clippy::missing_trait_methods)]` on its impl.
+///
+/// # Guarantees
+/// Each write of a bulk call is atomic for its key; the bulk as a whole is not (SQLite's is).
+/// Writes of one call to one key apply in order. A call that fails may have been applied in part.
+/// Dropping a call's future before it finishes leaves each of its writes either applied or not.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Returns the kind of store, for messages: `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Returns what this store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Reads entries: one result per key, same order; expired ones are `None`.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Timeout`: the store failed. A damaged entry is `None` or is returned as it is.
+    async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>>;
+
+    /// Applies writes: one result per write, same order, `true` where it was applied.
+    ///
+    /// A delete or touch is applied only where there is an entry.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`; `TooLarge`: an entry is over the store's limit.
+    async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>>;
+
+    /// Makes every entry of the namespace absent.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`: entries may remain.
+    async fn clear(&self, namespace: &Namespace) -> Result<()>;
+
+    /// Returns figures about the store.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`.
+    async fn stats(&self) -> Result<StoreStats>;
+
+    /// Returns the clock that expiry follows.
+    fn clock(&self) -> Clock {
+        Clock::system()
+    }
+
+    /// Adds to an integer entry atomically and returns the sum; an absent one starts at 0 with `expiry`.
+    ///
+    /// # Errors
+    /// `WrongType`: the entry is no integer. `Overflow`: the sum leaves `i64`, nothing is changed.
+    async fn increment(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+        expiry: Expiry,
+    ) -> Result<i64> {
+        increment_by_swap(self, namespace, key, by, expiry).await
+    }
+
+    /// Performs an operation on a sorted set. The default rewrites the set as one entry, O(n).
+    ///
+    /// # Errors
+    /// `WrongType`: the entry is no sorted set. `InvalidArgument`: a score that is not a number.
+    async fn sorted_set(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        op: &SortedSetOp,
+    ) -> Result<SortedSetReply> {
+        sorted_set::emulate(self, namespace, key, op).await
+    }
+
+    /// Lists keys that match, a page of at most `limit` at a time, in the store's own order.
+    ///
+    /// A key that exists throughout the whole listing is met at least once; one that comes or goes meanwhile
+    /// may or may not be met.
+    ///
+    /// # Errors
+    /// `Unsupported` where keys cannot be listed; `InvalidArgument`: a foreign cursor.
+    async fn scan(
+        &self,
+        _namespace: &Namespace,
+        _pattern: &Glob,
+        _cursor: Option<&Bytes>,
+        _limit: usize,
+    ) -> Result<ScanPage> {
+        Err(Error::unsupported("keys cannot be listed").store(self.name()))
+    }
+
+    /// Counts keys that match. The default lists them all.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        let mut count = 0;
+        let mut cursor = None;
+        loop {
+            let page = self.scan(namespace, pattern, cursor.as_ref(), 1000).await?;
+            count += page.keys.len() as u64;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Removes up to `limit` expired entries now and returns how many; the store does so by itself, too.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`.
+    async fn prune(&self, _limit: usize) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Checks that the store answers.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`.
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Increments by reading and writing back if unchanged: for stores without an atomic addition.
+pub(crate) async fn increment_by_swap<S: Store + ?Sized>(
+    store: &S,
+    namespace: &Namespace,
+    key: &[u8],
+    by: i64,
+    expiry: Expiry,
+) -> Result<i64> {
+    for _ in 0..MAX_CAS_ATTEMPTS {
+        let present = store.get_many(namespace, &[key]).await?.pop().flatten();
+        let ttl_ms = match expiry {
+            Expiry::After(ttl_ms) => Some(ttl_ms),
+            Expiry::Never | Expiry::Keep => None,
+        };
+        let old = present.as_ref().map(|entry| &entry.value);
+        let (value, sum) = envelope::increment(old, by, store.clock().now_ms(), ttl_ms)?;
+        let write = swap(key, value, old, expiry);
+        if store.write_many(namespace, &[write]).await? == [true] {
+            return Ok(sum);
+        }
+        tokio::task::yield_now().await;
+    }
+    Err(conflict(store.name(), key))
+}
+
+/// Returns the write that replaces exactly `old`, or creates the entry with `expiry`.
+pub(crate) fn swap<'a>(
+    key: &'a [u8],
+    value: Bytes,
+    old: Option<&Bytes>,
+    expiry: Expiry,
+) -> Write<'a> {
+    match old {
+        Some(old) if envelope::is_readable(old) => Write::put(key, value, Expiry::Keep)
+            .when(Condition::IfUnchanged(envelope::write_id(old))),
+        _ => Write::put(key, value, expiry).when(Condition::IfAbsent),
+    }
+}
+
+pub(crate) fn conflict(store: &'static str, key: &[u8]) -> Error {
+    Error::new(ErrorKind::Conflict, "another writer always came first")
+        .store(store)
+        .key(key)
+}
