@@ -1,1 +1,336 @@
-//! Placeholder.
+//! The embedded default: entries in one SQLite file, shared by many processes of one host.
+//!
+//! Write-ahead log, `synchronous=NORMAL`: any process may be killed at any moment and every acknowledged
+//! write stays; a power failure may lose the last ones, never the file. Reads run on the caller's thread;
+//! writes share transactions ([`writer`]). `clear` gives the namespace a new row id and is O(1). The file is kept under
+//! its size bound by evicting what expires soonest, then what was written longest ago.
+
+mod database;
+mod jobs;
+mod readers;
+mod upkeep;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::jobs::{Job, Reply};
+use self::readers::Readers;
+use self::upkeep::Upkeep;
+use self::writer::Writer;
+use super::janitor::Janitor;
+use super::{Capabilities, Entry, Expiry, ScanPage, Store, StoreStats, Write};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::glob::Glob;
+use crate::key::Namespace;
+
+/// The default size bound: 1 GiB.
+const DEFAULT_MAX_BYTES: u64 = 1 << 30;
+/// The smallest size bound: what an empty file and one large entry need.
+const MIN_MAX_BYTES: u64 = 256 << 10;
+/// Reads of more keys go to a blocking thread.
+const MAX_INLINE_KEYS: usize = 64;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The embedded store. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    // Declared first, so dropped first: the thread ends before the connections close.
+    janitor: Janitor,
+    upkeep: Arc<Upkeep>,
+    moved_aside: Option<PathBuf>,
+}
+
+/// Options of a [`Sqlite`] store.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    path: PathBuf,
+    max_bytes: u64,
+    clock: Clock,
+}
+
+impl Builder {
+    /// The size bound of the file in bytes, at least 256 KiB; default 1 GiB. Enforced within a second or 4 MiB of writes.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// The clock that expiry follows; default the system's. All processes on one file must agree.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens or creates the file. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// `Unavailable`: the file or its directory cannot be created or read. `InvalidArgument`: the bound is
+    /// too small. A file that is damaged or not ours is no error: it is renamed, see [`Sqlite::moved_aside`].
+    pub fn build(self) -> Result<Sqlite> {
+        if self.max_bytes < MIN_MAX_BYTES {
+            return Err(Error::argument("a sqlite store needs at least 256 KiB"));
+        }
+        let (file, moved_aside) = database::prepare(&self.path)?;
+        let upkeep = Arc::new(Upkeep {
+            writer: Arc::new(Writer::open(self.path.clone(), self.clock.clone())?),
+            readers: Arc::new(Readers::new(self.path.clone())),
+            path: self.path,
+            clock: self.clock,
+            max_bytes: self.max_bytes,
+            file: Mutex::new(file),
+            expired: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            moved_aside: AtomicU64::new(u64::from(moved_aside.is_some())),
+        });
+        let work = Arc::clone(&upkeep);
+        let janitor =
+            Janitor::start("sqlite", UPKEEP_INTERVAL, move || work.run()).map_err(|error| {
+                Error::new(ErrorKind::Internal, "cannot start a thread").caused_by(error)
+            })?;
+        Ok(Sqlite {
+            inner: Arc::new(Inner {
+                janitor,
+                upkeep,
+                moved_aside,
+            }),
+        })
+    }
+}
+
+impl Sqlite {
+    /// Opens or creates the file with the default options; its directory is created with mode 0700.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).build()
+    }
+
+    /// Starts with the defaults: 1 GiB, system clock.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        Builder {
+            path: path.as_ref().to_owned(),
+            max_bytes: DEFAULT_MAX_BYTES,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Returns where opening moved a file that was damaged or not ours.
+    #[must_use]
+    pub fn moved_aside(&self) -> Option<&Path> {
+        self.inner.moved_aside.as_deref()
+    }
+
+    async fn submit(&self, job: Job<'_>) -> Result<Reply> {
+        let writer = &self.inner.upkeep.writer;
+        let reply = writer.submit(job).await;
+        if writer.written() > upkeep::CHECKPOINT_BYTES {
+            self.inner.janitor.wake();
+        }
+        reply
+    }
+
+    /// Runs a read on a blocking thread.
+    async fn read_aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection, u64) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        let now_ms = inner.upkeep.clock.now_ms();
+        run_aside(move || {
+            inner
+                .upkeep
+                .readers
+                .read(|connection| work(connection, now_ms))
+        })
+        .await
+    }
+}
+
+async fn run_aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "a blocking task ended early").caused_by(error)
+    })?
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::new(ErrorKind::Internal, format!("unexpected reply {reply:?}")).store("sqlite")
+}
+
+/// Converts the client's error and decides whether trying again can help.
+fn store_error(error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    let (kind, message, retryable) = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            ErrorKind::Timeout,
+            "another process holds the database",
+            true,
+        ),
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "the disk is full", true),
+        Some(ErrorCode::TooBig) => (
+            ErrorKind::TooLarge,
+            "the entry is over SQLite's limit",
+            false,
+        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
+            ErrorKind::Unavailable,
+            "the database file is damaged; reopening moves it aside",
+            false,
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
+            ErrorKind::Unavailable,
+            "the database file is not writable",
+            false,
+        ),
+        _ => (ErrorKind::Unavailable, "the database failed", true),
+    };
+    Error::new(kind, message)
+        .retryable(retryable)
+        .store("sqlite")
+        .caused_by(error)
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            shared: true,
+            persistent: true,
+            enumeration: true,
+            counters: true,
+            sorted_sets: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        self.inner.upkeep.clock.clone()
+    }
+
+    async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        let now_ms = self.inner.upkeep.clock.now_ms();
+        if keys.len() <= MAX_INLINE_KEYS {
+            let read = |connection: &_| readers::get_many(connection, namespace, keys, now_ms);
+            return self.inner.upkeep.readers.read(read);
+        }
+        let namespace = namespace.clone();
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+        self.read_aside(move |connection, now_ms| {
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            readers::get_many(connection, &namespace, &keys, now_ms)
+        })
+        .await
+    }
+
+    async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
+        match self.submit(Job::Write { namespace, writes }).await? {
+            Reply::Applied(applied) => Ok(applied),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn increment(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+        expiry: Expiry,
+    ) -> Result<i64> {
+        match self
+            .submit(Job::Increment {
+                namespace,
+                key,
+                by,
+                expiry,
+            })
+            .await?
+        {
+            Reply::Sum(sum) => Ok(sum),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.submit(Job::Clear { namespace }).await.map(drop)
+    }
+
+    async fn scan(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let (namespace, pattern, cursor) = (namespace.clone(), pattern.clone(), cursor.cloned());
+        self.read_aside(move |connection, now_ms| {
+            readers::scan(
+                connection,
+                &namespace,
+                &pattern,
+                cursor.as_ref(),
+                (limit, now_ms),
+            )
+        })
+        .await
+    }
+
+    async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        let (namespace, pattern) = (namespace.clone(), pattern.clone());
+        self.read_aside(move |connection, now_ms| {
+            readers::count(connection, &namespace, &pattern, now_ms)
+        })
+        .await
+    }
+
+    async fn prune(&self, limit: usize) -> Result<u64> {
+        let inner = Arc::clone(&self.inner);
+        run_aside(move || inner.upkeep.sweep(limit)).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        let inner = Arc::clone(&self.inner);
+        run_aside(move || {
+            let upkeep = &inner.upkeep;
+            let total = "SELECT count(*) FROM entries";
+            let entries: i64 = upkeep
+                .readers
+                .read(|connection| connection.query_row(total, [], |row| row.get(0)))?;
+            Ok(StoreStats {
+                entries: Some(entries as u64),
+                bytes: Some(upkeep.used_bytes()?),
+                capacity_bytes: Some(upkeep.max_bytes),
+                evicted: upkeep.evicted.load(Ordering::Relaxed),
+                expired: upkeep.expired.load(Ordering::Relaxed),
+                quarantined: upkeep.moved_aside.load(Ordering::Relaxed),
+                details: vec![("file".into(), upkeep.path.display().to_string())],
+            })
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let ask = |connection: &rusqlite::Connection| {
+            connection.query_row("SELECT count(*) FROM namespaces", [], |_| Ok(()))
+        };
+        self.inner.upkeep.readers.read(ask)
+    }
+}

@@ -1,0 +1,221 @@
+//! Opens the database file: creates it, checks that it is ours, moves what is not aside.
+//!
+//! Opening is serialised between processes by a lock on `<file>.lock`, so exactly one of them creates or
+//! replaces the file. A file that is damaged or belongs to something else is renamed to
+//! `<file>.aside-<time>` and never deleted. A connection that meets damage later leaves the mark
+//! `<file>.damaged`, which makes the next opening move the file aside.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::store_error;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Marks the file as ours: "LARD".
+const APPLICATION_ID: i32 = 0x4C41_5244;
+const SCHEMA_VERSION: i32 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+/// How long opening waits for another process.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// The page cache of one connection.
+const PAGE_CACHE_KIB: i32 = 8 << 10;
+/// The part of the file that reads map into memory.
+const MMAP_BYTES: i64 = 256 << 20;
+/// Backstop for the case that background checkpoints fall behind: pages in the write-ahead log.
+const AUTO_CHECKPOINT_PAGES: i32 = 16 << 10;
+/// Statements kept prepared per connection.
+const STATEMENTS: usize = 32;
+
+/// Which file a path named when it was opened: device and inode.
+pub(super) type FileId = (u64, u64);
+
+/// Creates or opens the file and returns its identity and where an unusable one was moved, if any.
+pub(super) fn prepare(path: &Path) -> Result<(FileId, Option<PathBuf>)> {
+    create_parent(path).map_err(|error| io_error(path, error))?;
+    let _lock = lock_opening(path).map_err(|error| io_error(path, error))?;
+    let marked = damage_mark(path);
+    let usable = !marked.exists() && is_usable(path)?;
+    let moved = if usable { None } else { move_aside(path)? };
+    create_file(path).map_err(|error| io_error(path, error))?;
+    let connection = open_raw(path)?;
+    create_schema(&connection).map_err(|error| store_error(error).operation("open"))?;
+    let id = file_id(path).map_err(|error| io_error(path, error))?;
+    Ok((id, moved))
+}
+
+/// Opens one more connection to a prepared file.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let connection = open_raw(path)?;
+    let set_up = || -> rusqlite::Result<()> {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+        connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "wal_autocheckpoint", AUTO_CHECKPOINT_PAGES)
+    };
+    set_up().map_err(|error| store_error(error).operation("open"))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Returns the identity of the file that the path names now.
+pub(super) fn file_id(path: &Path) -> io::Result<FileId> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Asks the next opening to move the file aside.
+pub(super) fn mark_damaged(path: &Path) {
+    if let Err(error) = File::create(damage_mark(path)) {
+        tracing::warn!(path = %path.display(), %error, "cannot mark the cache database as damaged");
+    }
+}
+
+fn open_raw(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(OPEN_PATIENCE)?;
+        Ok(connection)
+    };
+    open().map_err(|error| store_error(error).operation("open"))
+}
+
+fn create_schema(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA} COMMIT;"
+    ))
+}
+
+/// Returns whether the path is free, empty, or a readable database of ours.
+fn is_usable(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(io_error(path, error)),
+        Ok(metadata) if !metadata.is_file() => {
+            let message = format!("{} is not a file", path.display());
+            return Err(Error::new(ErrorKind::InvalidConfig, message).store("sqlite"));
+        }
+        Ok(metadata) if metadata.len() == 0 => return Ok(true),
+        Ok(_) => {}
+    }
+    // A file we may not read must be an error: only content decides about moving it aside.
+    File::open(path).map_err(|error| io_error(path, error))?;
+    let check = || -> rusqlite::Result<bool> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(OPEN_PATIENCE)?;
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let ours = pragma("application_id")? == APPLICATION_ID
+            && pragma("user_version")? == SCHEMA_VERSION;
+        if ours {
+            connection.execute_batch("SELECT ns, key, expires_at, value FROM entries LIMIT 1; SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1;")?;
+        }
+        Ok(ours)
+    };
+    match check() {
+        Ok(ours) => Ok(ours),
+        Err(error) if is_transient(&error) => Err(store_error(error).operation("open")),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Returns whether the failure says nothing about the file's content.
+fn is_transient(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::CannotOpen
+                | ErrorCode::DiskFull
+                | ErrorCode::OutOfMemory
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+        )
+    )
+}
+
+/// Renames the file, its log and its index; returns the new name of the file.
+fn move_aside(path: &Path) -> Result<Option<PathBuf>> {
+    let stamp = Clock::system().now_ms();
+    let aside = sibling(path, &format!(".aside-{stamp}"));
+    let mut moved = false;
+    for suffix in ["-wal", "-shm", ""] {
+        match fs::rename(sibling(path, suffix), sibling(&aside, suffix)) {
+            Ok(()) => moved = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(path, error)),
+        }
+    }
+    match fs::remove_file(damage_mark(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(path, error)),
+        _ => {}
+    }
+    if moved {
+        tracing::warn!(
+            file = %path.display(), aside = %aside.display(),
+            "the cache database was damaged or not ours; it was moved aside and a new one is used"
+        );
+    }
+    Ok(moved.then_some(aside))
+}
+
+fn create_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent),
+        _ => Ok(()),
+    }
+}
+
+fn create_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+fn lock_opening(path: &Path) -> io::Result<File> {
+    let lock = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(sibling(path, ".lock"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+fn damage_mark(path: &Path) -> PathBuf {
+    sibling(path, ".damaged")
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn io_error(path: &Path, error: io::Error) -> Error {
+    let message = format!("cannot open {}: {error}", path.display());
+    Error::new(ErrorKind::Unavailable, message)
+        .store("sqlite")
+        .caused_by(error)
+}

@@ -1,0 +1,320 @@
+//! The changes a writer can make, as jobs that run inside a transaction.
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+
+use super::readers;
+use crate::envelope;
+use crate::error::Result;
+use crate::key::Namespace;
+use crate::store::{Change, Condition, Expiry, Write};
+
+const PUT: &str = "INSERT OR REPLACE INTO entries (ns, key, expires_at, value) \
+    SELECT id, ?2, ?3, ?4 FROM namespaces WHERE name = ?1";
+const DELETE: &str =
+    "DELETE FROM entries WHERE ns = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2";
+const TOUCH: &str = "UPDATE entries SET expires_at = ?3 \
+    WHERE ns = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2";
+const CREATE_NAMESPACE: &str = "INSERT OR IGNORE INTO namespaces (name) VALUES (?1)";
+const BURY_NAMESPACE: &str =
+    "INSERT INTO dead_namespaces (id) SELECT id FROM namespaces WHERE name = ?1";
+const DROP_NAMESPACE: &str = "DELETE FROM namespaces WHERE name = ?1";
+
+/// A change, borrowed from the caller while it runs on the caller's thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Job<'a> {
+    Write {
+        namespace: &'a Namespace,
+        writes: &'a [Write<'a>],
+    },
+    Increment {
+        namespace: &'a Namespace,
+        key: &'a [u8],
+        by: i64,
+        expiry: Expiry,
+    },
+    Clear {
+        namespace: &'a Namespace,
+    },
+}
+
+/// A change that waits in the queue of another thread.
+#[derive(Debug)]
+pub(super) enum OwnedJob {
+    Write {
+        namespace: Namespace,
+        writes: Vec<OwnedWrite>,
+    },
+    Increment {
+        namespace: Namespace,
+        key: Vec<u8>,
+        by: i64,
+        expiry: Expiry,
+    },
+    Clear {
+        namespace: Namespace,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct OwnedWrite {
+    key: Vec<u8>,
+    change: Change,
+    expiry: Expiry,
+    condition: Condition,
+}
+
+/// What a job answers.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Applied(Vec<bool>),
+    Sum(i64),
+    Cleared,
+}
+
+impl Job<'_> {
+    pub(super) fn to_owned(self) -> OwnedJob {
+        match self {
+            Self::Write { namespace, writes } => OwnedJob::Write {
+                namespace: namespace.clone(),
+                writes: writes.iter().map(OwnedWrite::from).collect(),
+            },
+            Self::Increment {
+                namespace,
+                key,
+                by,
+                expiry,
+            } => OwnedJob::Increment {
+                namespace: namespace.clone(),
+                key: key.to_vec(),
+                by,
+                expiry,
+            },
+            Self::Clear { namespace } => OwnedJob::Clear {
+                namespace: namespace.clone(),
+            },
+        }
+    }
+
+    /// Returns whether the job is one statement, which is a transaction by itself.
+    fn is_single_statement(&self) -> bool {
+        matches!(self, Self::Write { writes: [write], .. } if write.condition == Condition::Always
+            && matches!(write.expiry, Expiry::After(_) | Expiry::Never))
+    }
+
+    /// Returns about how many bytes the job writes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Write { writes, .. } => writes.iter().map(written_bytes).sum(),
+            Self::Increment { .. } | Self::Clear { .. } => 128,
+        }
+    }
+
+    /// Makes the change. A logical refusal (wrong type, overflow) is the inner error and has changed nothing.
+    pub(super) fn run(
+        &self,
+        connection: &Connection,
+        now_ms: u64,
+    ) -> rusqlite::Result<Result<Reply>> {
+        match self {
+            Self::Write { namespace, writes } => {
+                let apply = |write| apply(connection, namespace, write, now_ms);
+                let applied = writes.iter().map(apply).collect::<rusqlite::Result<_>>()?;
+                Ok(Ok(Reply::Applied(applied)))
+            }
+            Self::Increment {
+                namespace,
+                key,
+                by,
+                expiry,
+            } => increment(connection, namespace, key, *by, (*expiry, now_ms)),
+            Self::Clear { namespace } => {
+                let name = [namespace.as_bytes()];
+                connection.prepare_cached(BURY_NAMESPACE)?.execute(name)?;
+                connection.prepare_cached(DROP_NAMESPACE)?.execute(name)?;
+                Ok(Ok(Reply::Cleared))
+            }
+        }
+    }
+}
+
+impl OwnedJob {
+    /// Returns the writes of the job in borrowed form, to be lent to [`OwnedJob::borrow`].
+    pub(super) fn writes(&self) -> Vec<Write<'_>> {
+        match self {
+            Self::Write { writes, .. } => writes.iter().map(OwnedWrite::borrow).collect(),
+            Self::Increment { .. } | Self::Clear { .. } => Vec::new(),
+        }
+    }
+
+    pub(super) fn borrow<'a>(&'a self, writes: &'a [Write<'a>]) -> Job<'a> {
+        match self {
+            Self::Write { namespace, .. } => Job::Write { namespace, writes },
+            Self::Increment {
+                namespace,
+                key,
+                by,
+                expiry,
+            } => Job::Increment {
+                namespace,
+                key,
+                by: *by,
+                expiry: *expiry,
+            },
+            Self::Clear { namespace } => Job::Clear { namespace },
+        }
+    }
+}
+
+impl From<&Write<'_>> for OwnedWrite {
+    fn from(write: &Write<'_>) -> Self {
+        Self {
+            key: write.key.to_vec(),
+            change: write.change.clone(),
+            expiry: write.expiry,
+            condition: write.condition,
+        }
+    }
+}
+
+impl OwnedWrite {
+    fn borrow(&self) -> Write<'_> {
+        let change = self.change.clone();
+        Write {
+            key: &self.key,
+            change,
+            expiry: self.expiry,
+            condition: self.condition,
+        }
+    }
+}
+
+fn written_bytes(write: &Write<'_>) -> u64 {
+    let value = match &write.change {
+        Change::Put(value) => value.len(),
+        Change::Delete | Change::Touch => 0,
+    };
+    (write.key.len() + value + 128) as u64
+}
+
+fn apply(
+    connection: &Connection,
+    namespace: &Namespace,
+    write: &Write<'_>,
+    now_ms: u64,
+) -> rusqlite::Result<bool> {
+    let unconditional = write.condition == Condition::Always;
+    if let (Change::Put(value), true, Expiry::After(_) | Expiry::Never) =
+        (&write.change, unconditional, write.expiry)
+    {
+        put(
+            connection,
+            namespace,
+            write.key,
+            value,
+            write.expiry.at(now_ms, None),
+        )?;
+        return Ok(true);
+    }
+    let present = readers::get(
+        &mut readers::get_statement(connection)?,
+        namespace,
+        write.key,
+    )?
+    .filter(|entry| readers::is_live(entry, now_ms));
+    if !write
+        .condition
+        .holds(present.as_ref().map(|entry| &entry.value))
+    {
+        return Ok(false);
+    }
+    let present_expiry = present.as_ref().and_then(|entry| entry.expires_at_ms);
+    let expires_at = write.expiry.at(now_ms, present_expiry);
+    let name = namespace.as_bytes();
+    match &write.change {
+        Change::Put(value) => {
+            put(connection, namespace, write.key, value, expires_at)?;
+            return Ok(true);
+        }
+        Change::Delete => connection
+            .prepare_cached(DELETE)?
+            .execute(params![name, write.key])?,
+        Change::Touch if present.is_some() => {
+            let at = expires_at.map(|at| at as i64);
+            connection
+                .prepare_cached(TOUCH)?
+                .execute(params![name, write.key, at])?
+        }
+        Change::Touch => 0,
+    };
+    Ok(present.is_some())
+}
+
+/// Stores an entry; creates the namespace's row when it is the first.
+fn put(
+    connection: &Connection,
+    namespace: &Namespace,
+    key: &[u8],
+    value: &Bytes,
+    expires_at: Option<u64>,
+) -> rusqlite::Result<()> {
+    let expires_at = expires_at.map(|at| at as i64);
+    let mut insert = connection.prepare_cached(PUT)?;
+    let row = params![namespace.as_bytes(), key, expires_at, &value[..]];
+    while insert.execute(row)? == 0 {
+        connection
+            .prepare_cached(CREATE_NAMESPACE)?
+            .execute([namespace.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn increment(
+    connection: &Connection,
+    namespace: &Namespace,
+    key: &[u8],
+    by: i64,
+    (expiry, now_ms): (Expiry, u64),
+) -> rusqlite::Result<Result<Reply>> {
+    let present = readers::get(&mut readers::get_statement(connection)?, namespace, key)?
+        .filter(|entry| readers::is_live(entry, now_ms));
+    let created = expiry.at(now_ms, None);
+    let ttl_ms = created.map(|at| at - now_ms);
+    let old = present.as_ref().map(|entry| &entry.value);
+    match envelope::increment(old, by, now_ms, ttl_ms) {
+        Ok((value, sum)) => {
+            let expires_at = present.map_or(created, |entry| entry.expires_at_ms);
+            put(connection, namespace, key, &value, expires_at)?;
+            Ok(Ok(Reply::Sum(sum)))
+        }
+        Err(refused) => Ok(Err(refused)),
+    }
+}
+
+/// Runs the jobs in one transaction; on an error nothing of them is done.
+///
+/// One unconditional write needs no explicit transaction: its statement is one.
+pub(super) fn run_all(
+    connection: &Connection,
+    jobs: &[Job<'_>],
+    now_ms: u64,
+) -> rusqlite::Result<Vec<Result<Reply>>> {
+    if let [job] = jobs {
+        if job.is_single_statement() {
+            return Ok(vec![job.run(connection, now_ms)?]);
+        }
+    }
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let run = || -> rusqlite::Result<Vec<Result<Reply>>> {
+        let replies = jobs
+            .iter()
+            .map(|job| job.run(connection, now_ms))
+            .collect::<rusqlite::Result<_>>()?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(replies)
+    };
+    run().inspect_err(|_| {
+        // A full disk may have ended the transaction already; then there is nothing to roll back.
+        let _ = connection.execute_batch("ROLLBACK");
+    })
+}

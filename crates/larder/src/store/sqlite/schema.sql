@@ -1,0 +1,22 @@
+-- The embedded store's tables. Times are milliseconds since the Unix epoch.
+-- A namespace's id is never used again, so that clearing it is one new row.
+CREATE TABLE namespaces (
+    id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    name BLOB NOT NULL UNIQUE
+);
+
+-- Entries of these namespaces are unreachable and wait to be reclaimed.
+CREATE TABLE dead_namespaces (
+    id INTEGER PRIMARY KEY
+);
+
+-- A write replaces its row, so row ids are in order of the last write.
+CREATE TABLE entries (
+    ns         INTEGER NOT NULL,
+    key        BLOB NOT NULL,
+    expires_at INTEGER,
+    value      BLOB NOT NULL,
+    PRIMARY KEY (ns, key)
+);
+
+CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;

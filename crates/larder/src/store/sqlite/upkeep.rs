@@ -1,0 +1,186 @@
+//! What the store does by itself: sweep what is expired, reclaim cleared namespaces, keep the size bound,
+//! move the write-ahead log into the file, and notice that the file was replaced.
+//!
+//! Runs on the store's own thread, in short transactions, so that writers wait a few milliseconds at most.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, params};
+
+use super::database::{self, FileId};
+use super::readers::Readers;
+use super::writer::Writer;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// Rows removed in one transaction.
+const BATCH_ROWS: i64 = 256;
+/// Transactions of one kind in one run.
+const MAX_BATCHES: usize = 64;
+/// After an eviction the store is this part of its bound, so that not every write evicts.
+const EVICT_TO_PERCENT: u64 = 95;
+/// The log is moved into the file after so many bytes of writes.
+pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
+
+const SWEEP: &str = "DELETE FROM entries WHERE rowid IN \
+    (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+const EVICT_EXPIRING: &str = "DELETE FROM entries WHERE rowid IN \
+    (SELECT rowid FROM entries WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT ?1)";
+const EVICT_OLDEST: &str =
+    "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries ORDER BY rowid LIMIT ?1)";
+const RECLAIM: &str = "DELETE FROM entries WHERE rowid IN \
+    (SELECT e.rowid FROM dead_namespaces d CROSS JOIN entries e ON e.ns = d.id LIMIT ?1)";
+const FORGET_RECLAIMED: &str = "DELETE FROM dead_namespaces WHERE NOT EXISTS \
+    (SELECT 1 FROM entries e WHERE e.ns = dead_namespaces.id)";
+const ANY_DEAD: &str = "SELECT EXISTS (SELECT 1 FROM dead_namespaces)";
+const ANY_EXPIRED: &str = "SELECT EXISTS (SELECT 1 FROM entries WHERE expires_at <= ?1)";
+const USED_BYTES: &str = "SELECT (c.page_count - f.freelist_count) * s.page_size \
+    FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s";
+
+/// The state of the upkeep.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    pub(super) path: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) writer: Arc<Writer>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) max_bytes: u64,
+    pub(super) file: Mutex<FileId>,
+    pub(super) expired: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) moved_aside: AtomicU64,
+}
+
+impl Upkeep {
+    /// Does everything that is due; failures are logged and tried again next time.
+    pub(super) fn run(&self) {
+        let work = || -> Result<()> {
+            self.follow_file()?;
+            self.reclaim()?;
+            self.sweep(BATCH_ROWS as usize * MAX_BATCHES)?;
+            self.evict()?;
+            self.checkpoint()
+        };
+        if let Err(error) = work() {
+            tracing::warn!(%error, "upkeep of the cache database failed; it is tried again");
+        }
+    }
+
+    /// Reopens when the path no longer names the open file: it was deleted or moved aside.
+    fn follow_file(&self) -> Result<()> {
+        let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if database::file_id(&self.path).is_ok_and(|present| present == *open) {
+            return Ok(());
+        }
+        tracing::warn!(path = %self.path.display(), "the cache database was replaced; reopening it");
+        let (file, moved) = database::prepare(&self.path)?;
+        self.writer.renew()?;
+        self.readers.renew();
+        self.moved_aside
+            .fetch_add(u64::from(moved.is_some()), Ordering::Relaxed);
+        *open = file;
+        Ok(())
+    }
+
+    /// Removes up to `limit` expired entries in short transactions.
+    pub(super) fn sweep(&self, limit: usize) -> Result<u64> {
+        let now_ms = self.clock.now_ms() as i64;
+        if !self.readers.read(|connection| {
+            connection
+                .prepare_cached(ANY_EXPIRED)?
+                .query_row([now_ms], |row| row.get(0))
+        })? {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        while removed < limit as u64 {
+            let batch = BATCH_ROWS.min((limit as u64 - removed) as i64);
+            let gone = self.writer.maintain(|connection| {
+                connection
+                    .prepare_cached(SWEEP)?
+                    .execute(params![now_ms, batch])
+            })?;
+            removed += gone as u64;
+            if (gone as i64) < batch {
+                break;
+            }
+        }
+        self.expired.fetch_add(removed, Ordering::Relaxed);
+        Ok(removed)
+    }
+
+    fn reclaim(&self) -> Result<()> {
+        if !self.readers.read(|connection| {
+            connection
+                .prepare_cached(ANY_DEAD)?
+                .query_row([], |row| row.get(0))
+        })? {
+            return Ok(());
+        }
+        for _ in 0..MAX_BATCHES {
+            let step = |connection: &Connection| match connection
+                .prepare_cached(RECLAIM)?
+                .execute([BATCH_ROWS])?
+            {
+                0 => connection
+                    .prepare_cached(FORGET_RECLAIMED)?
+                    .execute([])
+                    .map(|_| true),
+                _ => Ok(false),
+            };
+            if self.writer.maintain(step)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts what expires soonest, then what was written longest ago, until the bound holds.
+    fn evict(&self) -> Result<()> {
+        if self.used_bytes()? <= self.max_bytes {
+            return Ok(());
+        }
+        let target = self.max_bytes / 100 * EVICT_TO_PERCENT;
+        for _ in 0..MAX_BATCHES * 16 {
+            let evict = |connection: &Connection| match connection
+                .prepare_cached(EVICT_EXPIRING)?
+                .execute([BATCH_ROWS])?
+            {
+                0 => connection
+                    .prepare_cached(EVICT_OLDEST)?
+                    .execute([BATCH_ROWS]),
+                some => Ok(some),
+            };
+            let gone = self.writer.maintain(evict)?;
+            self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
+            if gone == 0 || self.used_bytes()? <= target {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the size of the pages in use.
+    pub(super) fn used_bytes(&self) -> Result<u64> {
+        self.readers
+            .read(|connection| {
+                connection
+                    .prepare_cached(USED_BYTES)?
+                    .query_row([], |row| row.get::<_, i64>(0))
+            })
+            .map(|bytes| bytes as u64)
+    }
+
+    /// Copies the log into the file once enough was written, so that no writer has to.
+    fn checkpoint(&self) -> Result<()> {
+        if self.writer.written() < CHECKPOINT_BYTES {
+            return Ok(());
+        }
+        self.writer.take_written();
+        self.readers.read(|connection| {
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        })
+    }
+}
