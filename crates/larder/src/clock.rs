@@ -32,7 +32,7 @@ impl Clock {
         match &self.0 {
             Source::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| duration_ms(since)),
+                .map_or(0, duration_ms),
             Source::Manual(now) => now.load(Ordering::Acquire),
         }
     }

@@ -8,11 +8,12 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of a Larder operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync + 'static>;
+type Source = Arc<dyn StdError + Send + Sync + 'static>;
 
 /// The longest part of a key that an error shows, in bytes.
 const SHOWN_KEY_BYTES: usize = 48;
@@ -81,8 +82,10 @@ impl fmt::Display for ErrorKind {
 /// A failure of a Larder operation: opaque, one word in size.
 ///
 /// Match on [`Error::kind`]; the text is for people and may change.
+#[derive(Clone)]
 pub struct Error(Box<Repr>);
 
+#[derive(Clone)]
 struct Repr {
     kind: ErrorKind,
     retryable: bool,
@@ -125,8 +128,8 @@ impl Error {
 
     /// Adds the error that caused this one.
     #[must_use]
-    pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Source::from(source.into()));
         self
     }
 

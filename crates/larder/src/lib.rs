@@ -1,15 +1,54 @@
-//! placeholder
+//! Larder: one cache that never lies, from an embedded directory up to a cluster.
+//!
+//! # Layout
+//! Floors, lowest first; imports go down only.
+//!
+//! | floor | modules | what it is |
+//! |---|---|---|
+//! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope` | words that all share |
+//! | 1 | [`store`] | bytes in, bytes out: memory, sqlite, file, null |
+//! | 2, 3 | [`cache`] | what applications hold: typed values, local tier, single-flight loads |
+//! | 4 | `config`, `larder`, `dashboard` | the edges: configuration, the whole box, HTTP |
+//!
+//! # Features
+//! Default: `config`, `file`, `gzip`, `lz4`, `postcard`, `sqlite`, `zstd`. Also: `dashboard` (the HTTP API), `testing` (the
+//! store laws and fault injection). Without default features: the memory store and the cache, nothing else.
+
+pub mod cache;
+pub mod store;
+
 mod clock;
 mod codec;
 mod envelope;
 mod error;
 mod glob;
 mod key;
-pub mod store;
+#[cfg(feature = "sqlite")]
+mod larder;
 mod ttl;
+
+pub use cache::{Cache, Local, RememberError};
 pub use clock::{Clock, ManualClock};
 pub use codec::{Codec, Compression};
+pub use envelope::MAX_ENTRY_BYTES;
 pub use error::{Error, ErrorKind, Result};
 pub use glob::Glob;
-pub use key::{Key, KeyRef, Namespace};
+pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
+#[cfg(feature = "sqlite")]
+pub use larder::Larder;
+#[cfg(feature = "sqlite")]
+pub use store::Sqlite as SqliteStore;
+pub use store::{Memory as MemoryStore, Null as NullStore, Store};
 pub use ttl::{TimeLeft, Ttl, format_duration, parse_duration};
+
+#[cfg(test)]
+mod tests {
+    fn assert_send_sync<T: Send + Sync>() {}
+
+    #[test]
+    fn handles_can_be_shared_between_threads() {
+        assert_send_sync::<super::Cache>();
+        assert_send_sync::<super::Error>();
+        assert_send_sync::<super::MemoryStore>();
+    }
+}

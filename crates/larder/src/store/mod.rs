@@ -56,6 +56,8 @@ pub struct Capabilities {
     pub sorted_sets: bool,
     /// Sorted sets cost O(log n) an operation instead of rewriting the set.
     pub native_sorted_sets: bool,
+    /// Nothing is kept at all: the local tier, if there is one, is the whole cache.
+    pub discards: bool,
     /// The store tells local caches of changes by other processes.
     pub coherent_local: bool,
 }

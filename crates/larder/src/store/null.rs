@@ -30,6 +30,7 @@ impl Store for Null {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            discards: true,
             enumeration: true,
             ..Capabilities::default()
         }

@@ -299,10 +299,10 @@ pub(super) fn run_all(
     jobs: &[Job<'_>],
     now_ms: u64,
 ) -> rusqlite::Result<Vec<Result<Reply>>> {
-    if let [job] = jobs {
-        if job.is_single_statement() {
-            return Ok(vec![job.run(connection, now_ms)?]);
-        }
+    if let [job] = jobs
+        && job.is_single_statement()
+    {
+        return Ok(vec![job.run(connection, now_ms)?]);
     }
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let run = || -> rusqlite::Result<Vec<Result<Reply>>> {

@@ -147,16 +147,14 @@ impl Writer {
     /// Runs the job now if it is short, the connection is free and no other process writes, else queues it.
     fn attempt(self: &Arc<Self>, job: Job<'_>) -> Result<Attempt> {
         let mut needs_patience = job.bytes() > MAX_INLINE_BYTES;
-        if !needs_patience {
-            if let Some(connection) = self.try_lock() {
-                let result = jobs::run_all(&connection, &[job], self.clock.now_ms());
-                drop(connection);
-                needs_patience = result.as_ref().is_err_and(is_busy);
-                if !needs_patience {
-                    self.drain_quickly();
-                    let replies = result.map_err(|error| self.convert(error));
-                    return Ok(Attempt::Done(replies.and_then(only_reply)));
-                }
+        if !needs_patience && let Some(connection) = self.try_lock() {
+            let result = jobs::run_all(&connection, &[job], self.clock.now_ms());
+            drop(connection);
+            needs_patience = result.as_ref().is_err_and(is_busy);
+            if !needs_patience {
+                self.drain_quickly();
+                let replies = result.map_err(|error| self.convert(error));
+                return Ok(Attempt::Done(replies.and_then(only_reply)));
             }
         }
         let receiver = self.enqueue(job)?;

@@ -1,0 +1,180 @@
+//! Puts a cache together and checks its options.
+
+use std::sync::Arc;
+
+use super::flight::Flights;
+use super::flusher::Flusher;
+use super::inflight::Inflight;
+use super::local::{Local, Tier};
+use super::stats::Counters;
+use super::{Cache, Inner};
+use crate::codec::{Codec, Compression};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Namespace;
+use crate::store::Store;
+use crate::ttl::Ttl;
+
+/// Values smaller than this are not compressed by default.
+const COMPRESS_ABOVE_BYTES: usize = 1024;
+/// The longest prefix or cache name, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+
+/// A store, or a shared one.
+pub trait IntoStore {
+    /// Returns the shared store.
+    fn into_store(self) -> Arc<dyn Store>;
+}
+
+impl<S: Store> IntoStore for S {
+    fn into_store(self) -> Arc<dyn Store> {
+        Arc::new(self)
+    }
+}
+
+impl IntoStore for Arc<dyn Store> {
+    fn into_store(self) -> Arc<dyn Store> {
+        self
+    }
+}
+
+/// Options of a [`Cache`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    store: Arc<dyn Store>,
+    name: String,
+    prefix: String,
+    version: u32,
+    default_ttl: Ttl,
+    codec: Codec,
+    compression: Compression,
+    compress_above: usize,
+    strict: bool,
+    local: Option<Local>,
+}
+
+impl Builder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            name: "default".into(),
+            prefix: String::new(),
+            version: 1,
+            default_ttl: Ttl::Forever,
+            codec: Codec::default(),
+            compression: if cfg!(feature = "lz4") {
+                Compression::Lz4
+            } else {
+                Compression::None
+            },
+            compress_above: COMPRESS_ABOVE_BYTES,
+            strict: false,
+            local: None,
+        }
+    }
+
+    /// The application's prefix, part of the namespace; up to 128 bytes, default empty.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The cache's name, part of the namespace; 1 to 128 bytes, default `default`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The version of the namespace; another version starts empty. Default 1.
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The TTL of entries that are written without one; default forever.
+    pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.default_ttl = ttl.into();
+        self
+    }
+
+    /// How typed values are encoded; default MessagePack with field names.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// How encoded values are compressed; default LZ4.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The encoded size in bytes above which values are compressed; default 1024.
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.compress_above = bytes;
+        self
+    }
+
+    /// Whether reads report the store's errors and unreadable entries instead of counting them as misses; default no.
+    pub fn strict(mut self, on: bool) -> Self {
+        self.strict = on;
+        self
+    }
+
+    /// Puts a local tier in front of the store; default none.
+    pub fn local(mut self, local: Local) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    /// Creates the cache. Inside a tokio runtime or outside; no round trip.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: a name is too long or empty. `InvalidArgument`: the default TTL or an option of the
+    /// local tier is out of bounds. `Unsupported`: the codec or compression is not built in.
+    pub fn build(self) -> Result<Cache> {
+        self.check()?;
+        let capabilities = self.store.capabilities();
+        let incoherent = capabilities.shared && !capabilities.coherent_local;
+        let tier = |options: &Local| Tier::new(options, capabilities.discards, incoherent);
+        let inner = Inner {
+            local: self.local.as_ref().map(tier).transpose()?,
+            clock: self.store.clock(),
+            namespace: Namespace::new(&self.prefix, &self.name, self.version),
+            internal: Namespace::internal(&self.prefix),
+            name: self.name,
+            store: self.store,
+            capabilities,
+            default_ttl: self.default_ttl,
+            codec: self.codec,
+            compression: self.compression,
+            compress_above: self.compress_above,
+            strict: self.strict,
+            inflight: Inflight::new(),
+            flights: Arc::new(Flights::new()),
+            counters: Counters::default(),
+            flusher: Flusher::default(),
+        };
+        Ok(Cache {
+            inner: Arc::new(inner),
+            schema: 0,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.name.is_empty()
+            || self.name.len() > MAX_NAME_BYTES
+            || self.prefix.len() > MAX_NAME_BYTES
+        {
+            let message = format!(
+                "the cache name needs 1 to {MAX_NAME_BYTES} bytes and the prefix at most as many (name {:?})",
+                self.name.chars().take(32).collect::<String>()
+            );
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        }
+        self.default_ttl.resolve(Ttl::Forever)?;
+        self.codec.encode(&())?;
+        crate::codec::compress(self.compression, b"probe")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! Single flight: at most one load of a key runs in this process, and every caller who asks meanwhile waits for it.
+//!
+//! The flight owns the load: it runs in a task of its own, so dropping the first caller hangs nobody, and a panic or a
+//! cancelled task is an error for all waiters. A change of the key makes the flight unjoinable ([`Flights::forget`]);
+//! those who wait already began before the change and get what it loads.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::remember::RememberError;
+use crate::error::{Error, ErrorKind};
+
+const SHARDS: usize = 16;
+/// The most callers that may wait for one load.
+const MAX_WAITERS: usize = 100_000;
+
+/// What a load came to: `Ok(None)` when a bulk loader returned nothing for the key.
+pub(super) type Outcome<V, E> = Result<Option<Arc<V>>, RememberError<E>>;
+
+type AnyFlight = Arc<dyn Any + Send + Sync>;
+type Shard = HashMap<Box<[u8]>, Vec<(TypeId, AnyFlight)>>;
+
+/// The flights of a cache that can be joined, by key and by type.
+#[derive(Debug)]
+pub(super) struct Flights {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+/// One load.
+#[derive(Debug)]
+pub(super) struct Flight<V, E> {
+    state: Mutex<FlightState<V, E>>,
+    landed: Notify,
+}
+
+#[derive(Debug)]
+struct FlightState<V, E> {
+    waiters: usize,
+    outcome: Option<Outcome<V, E>>,
+}
+
+/// How a caller takes part in a flight.
+pub(super) enum Entered<V: 'static, E: 'static> {
+    /// It must run the load.
+    Leads(Pilot<V, E>, Waiter<V, E>),
+    /// It waits for another's.
+    Joins(Waiter<V, E>),
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        let index = self.hasher.hash_one(key) as usize % SHARDS;
+        lock(&self.shards[index])
+    }
+
+    /// Returns whether a flight of this key and these types can be joined.
+    pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8]) -> bool {
+        let wanted = TypeId::of::<Flight<V, E>>();
+        self.shard(key)
+            .get(key)
+            .is_some_and(|flights| flights.iter().any(|(id, _)| *id == wanted))
+    }
+
+    /// Joins the flight of this key and these types, or starts one.
+    ///
+    /// # Errors
+    /// `Overloaded`: too many wait for it already.
+    pub(super) fn enter<V, E>(self: &Arc<Self>, key: &[u8]) -> Result<Entered<V, E>, Error>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let wanted = TypeId::of::<Flight<V, E>>();
+        let mut shard = self.shard(key);
+        let present = shard
+            .get(key)
+            .and_then(|flights| flights.iter().find(|(id, _)| *id == wanted));
+        let present =
+            present.and_then(|(_, flight)| Arc::clone(flight).downcast::<Flight<V, E>>().ok());
+        if let Some(flight) = present {
+            return flight.join().map(Entered::Joins);
+        }
+        let state = FlightState {
+            waiters: 0,
+            outcome: None,
+        };
+        let flight = Arc::new(Flight {
+            state: Mutex::new(state),
+            landed: Notify::new(),
+        });
+        shard
+            .entry(key.into())
+            .or_default()
+            .push((wanted, Arc::clone(&flight) as _));
+        drop(shard);
+        let waiter = flight.join()?;
+        let pilot = Pilot {
+            flights: Arc::clone(self),
+            key: key.into(),
+            flight,
+        };
+        Ok(Entered::Leads(pilot, waiter))
+    }
+
+    /// Lets nobody join the flights of this key any more.
+    pub(super) fn forget(&self, key: &[u8]) {
+        let mut shard = self.shard(key);
+        if !shard.is_empty() {
+            shard.remove(key);
+        }
+    }
+
+    /// Lets nobody join any flight of the present.
+    pub(super) fn forget_all(&self) {
+        for shard in &self.shards {
+            lock(shard).clear();
+        }
+    }
+}
+
+impl<V, E> Flight<V, E> {
+    fn join(self: &Arc<Self>) -> Result<Waiter<V, E>, Error> {
+        let mut state = self.lock();
+        if state.waiters >= MAX_WAITERS {
+            let message = format!("{MAX_WAITERS} callers wait for this load already");
+            return Err(Error::new(ErrorKind::Overloaded, message));
+        }
+        state.waiters += 1;
+        Ok(Waiter(Arc::clone(self)))
+    }
+
+    fn land(&self, outcome: Outcome<V, E>) {
+        self.lock().outcome.get_or_insert(outcome);
+        self.landed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FlightState<V, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller who waits for a flight.
+pub(super) struct Waiter<V, E>(Arc<Flight<V, E>>);
+
+impl<V, E> Waiter<V, E> {
+    /// Waits for the outcome. The last waiter gets it for itself, not a copy. Cancel-safe.
+    pub(super) async fn outcome(self) -> Outcome<V, E> {
+        loop {
+            let mut landed = std::pin::pin!(self.0.landed.notified());
+            landed.as_mut().enable();
+            if let Some(outcome) = self.take() {
+                return outcome;
+            }
+            landed.await;
+        }
+    }
+
+    fn take(&self) -> Option<Outcome<V, E>> {
+        let mut state = self.0.lock();
+        if state.waiters == 1 {
+            state.outcome.take()
+        } else {
+            state.outcome.clone()
+        }
+    }
+}
+
+impl<V, E> Drop for Waiter<V, E> {
+    fn drop(&mut self) {
+        self.0.lock().waiters -= 1;
+    }
+}
+
+/// The duty to land a flight; dropping it without an outcome lands it with an error.
+pub(super) struct Pilot<V: 'static, E: 'static> {
+    flights: Arc<Flights>,
+    key: Box<[u8]>,
+    flight: Arc<Flight<V, E>>,
+}
+
+impl<V: 'static, E: 'static> Pilot<V, E> {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Ends the flight: nobody can join any more, everybody who waits gets the outcome.
+    pub(super) fn land(self, outcome: Outcome<V, E>) {
+        self.close();
+        self.flight.land(outcome);
+    }
+
+    fn close(&self) {
+        let mut shard = self.flights.shard(&self.key);
+        if let Some(flights) = shard.get_mut(&self.key) {
+            let this = Arc::as_ptr(&self.flight).cast::<()>();
+            flights.retain(|(_, flight)| Arc::as_ptr(flight).cast::<()>() != this);
+            if flights.is_empty() {
+                shard.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl<V: 'static, E: 'static> Drop for Pilot<V, E> {
+    fn drop(&mut self) {
+        self.close();
+        let cancelled = Error::new(ErrorKind::Load, "the load was cancelled").retryable(true);
+        self.flight.land(Err(RememberError::Cache(cancelled)));
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Test = Flight<u32, String>;
+
+    fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
+        flights.enter(b"k").unwrap()
+    }
+
+    fn is_idle(flights: &Flights) -> bool {
+        flights.shards.iter().all(|shard| lock(shard).is_empty())
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_gets_the_outcome_and_the_slot_is_freed() {
+        let flights = Arc::new(Flights::new());
+        let Entered::Leads(pilot, first) = enter(&flights) else {
+            panic!("the first one leads")
+        };
+        let Entered::Joins(second) = enter(&flights) else {
+            panic!("the second one joins")
+        };
+        pilot.land(Ok(Some(Arc::new(7))));
+        assert!(is_idle(&flights));
+        assert_eq!(second.outcome().await.unwrap(), Some(Arc::new(7)));
+        let last = first.outcome().await.unwrap().unwrap();
+        assert_eq!(Arc::try_unwrap(last), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_pilot_is_an_error_for_all_and_leaks_nothing() {
+        let flights = Arc::new(Flights::new());
+        let Entered::Leads(pilot, first) = enter(&flights) else {
+            panic!("the first one leads")
+        };
+        drop(pilot);
+        let Err(RememberError::Cache(error)) = first.outcome().await else {
+            panic!("an error")
+        };
+        assert_eq!(error.kind(), ErrorKind::Load);
+        assert!(is_idle(&flights));
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_flight_cannot_be_joined_and_does_not_remove_its_successor() {
+        let flights = Arc::new(Flights::new());
+        let Entered::Leads(old, waiter) = enter(&flights) else {
+            panic!("the first one leads")
+        };
+        flights.forget(b"k");
+        assert!(!flights.is_joinable::<u32, String>(b"k"));
+        let Entered::Leads(new, _waits) = enter(&flights) else {
+            panic!("a new one leads")
+        };
+        old.land(Ok(None));
+        assert!(flights.is_joinable::<u32, String>(b"k"));
+        assert_eq!(waiter.outcome().await.unwrap(), None);
+        drop(new);
+        assert!(is_idle(&flights));
+    }
+
+    #[test]
+    fn waiters_are_bounded() {
+        let state = FlightState {
+            waiters: MAX_WAITERS,
+            outcome: None,
+        };
+        let flight: Arc<Test> = Arc::new(Flight {
+            state: Mutex::new(state),
+            landed: Notify::new(),
+        });
+        assert_eq!(flight.join().err().unwrap().kind(), ErrorKind::Overloaded);
+    }
+}

@@ -1,0 +1,170 @@
+//! Adds a process's counters to the store, once a second while there is something new.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::stats::{CacheStats, Counter, Counts};
+use super::{Cache, Inner};
+use crate::error::Result;
+use crate::glob::Glob;
+use crate::key::{Key, Namespace};
+use crate::store::{Expiry, Store};
+
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The task that flushes; stopped when the cache is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Flusher(OnceLock<Option<AbortHandle>>);
+
+impl Flusher {
+    /// Starts the task on the first call, where other processes can see what it writes.
+    #[inline]
+    pub(super) fn ensure(&self, inner: &Arc<Inner>) {
+        self.0.get_or_init(|| {
+            let capabilities = inner.capabilities;
+            if !(capabilities.shared && capabilities.counters) {
+                return None;
+            }
+            let cache = Arc::downgrade(inner);
+            Some(tokio::spawn(flush_forever(cache)).abort_handle())
+        });
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        if let Some(Some(task)) = self.0.get() {
+            task.abort();
+        }
+    }
+}
+
+async fn flush_forever(cache: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(FLUSH_INTERVAL).await;
+        let Some(inner) = cache.upgrade() else { return };
+        if let Err(error) = inner.flush_counters().await {
+            tracing::debug!(cache = %inner.name, %error, "counters stay here until the store takes them");
+        }
+    }
+}
+
+impl Cache {
+    /// Returns what this process and all processes did with this cache, and figures of the store.
+    ///
+    /// Cost: some round trips, and a count of the cache's entries.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn stats(&self) -> Result<CacheStats> {
+        let inner = &self.inner;
+        let process = inner.counters.snapshot();
+        let total = if inner.capabilities.shared {
+            inner.flush_counters().await?;
+            read_counts(&*inner.store, &inner.internal, &inner.name).await?
+        } else {
+            process
+        };
+        let entries = if inner.capabilities.enumeration {
+            Some(inner.store.count(&inner.namespace, &Glob::all()).await?)
+        } else {
+            None
+        };
+        Ok(CacheStats {
+            process,
+            total,
+            entries,
+            local: inner.local.as_ref().map(super::local::Tier::figures),
+            store: inner.store.stats().await?,
+        })
+    }
+
+    /// Hands what this process counted to the store now; otherwise it does so once a second. For the end of a program.
+    ///
+    /// # Errors
+    /// The store's; then the counts are kept.
+    pub async fn flush_stats(&self) -> Result<()> {
+        self.inner.flush_counters().await
+    }
+
+    /// Returns the names of the caches of this prefix that have been used on this store, this one included.
+    ///
+    /// # Errors
+    /// The store's; `Unsupported` where keys cannot be listed.
+    pub async fn sibling_names(&self) -> Result<Vec<String>> {
+        let mut names = vec![self.inner.name.clone()];
+        let (pattern, mut cursor) = (Glob::all(), None);
+        loop {
+            let page = self
+                .inner
+                .store
+                .scan(&self.inner.internal, &pattern, cursor.as_ref(), 1000)
+                .await?;
+            let name_of = |key: &Key| {
+                key.as_str()?
+                    .rsplit_once(':')
+                    .map(|(name, _)| unescape(name))
+            };
+            names.extend(page.keys.iter().filter_map(|scanned| name_of(&scanned.key)));
+            cursor = page.next;
+            if cursor.is_none() {
+                names.sort();
+                names.dedup();
+                return Ok(names);
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn flush_counters(&self) -> Result<()> {
+        if !(self.capabilities.shared && self.capabilities.counters) {
+            return Ok(());
+        }
+        let mut new = self.counters.take_new().into_iter();
+        while let Some((counter, name, by)) = new.next() {
+            let key = counter_key(&self.name, name);
+            let added = i64::try_from(by).unwrap_or(i64::MAX);
+            if let Err(error) = self
+                .store
+                .increment(&self.internal, key.as_bytes(), added, Expiry::Never)
+                .await
+            {
+                self.counters.put_back(counter, by);
+                new.for_each(|(counter, _, by)| self.counters.put_back(counter, by));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counter_key(cache: &str, counter: &str) -> Key {
+    Key::join([cache, counter])
+}
+
+/// Undoes the escaping of [`Key::join`].
+fn unescape(part: &str) -> String {
+    part.replace("%3A", ":").replace("%25", "%")
+}
+
+/// Reads the counters that all processes added to.
+async fn read_counts(store: &dyn Store, internal: &Namespace, cache: &str) -> Result<Counts> {
+    let keys: Vec<Key> = Counter::ALL
+        .iter()
+        .map(|(_, name)| counter_key(cache, name))
+        .collect();
+    let asked: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+    let entries = store.get_many(internal, &asked).await?;
+    let values: Vec<u64> = entries
+        .into_iter()
+        .map(|entry| {
+            let envelope = crate::envelope::Envelope::open(&entry?.value).ok()?;
+            envelope.decode::<u64>().ok()
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    Ok(Counts::from_fn(|counter| values[counter as usize]))
+}

@@ -1,0 +1,275 @@
+//! Entries as bytes: for the program, the HTTP API and whoever stores files.
+
+use std::future::IntoFuture;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::write::{Prepared, WriteOptions};
+use super::{Cache, Inner};
+use crate::codec::{Codec, Encoding, to_json};
+use crate::envelope::{Envelope, Header, Kind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyRef;
+use crate::store::{Condition, Entry};
+use crate::ttl::{TimeLeft, Ttl};
+
+/// The content type that a value has that is written without one and is not text.
+const BINARY: &str = "application/octet-stream";
+/// The content type of text.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An entry's body as bytes; see [`Cache::get_raw`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RawValue {
+    /// The body, decompressed: as stored when raw, as encoded by the codec when typed.
+    pub body: Bytes,
+    /// The content type of `body`: as stored when raw, the codec's when typed.
+    pub content_type: String,
+    /// Whether an application stored this as a typed value.
+    pub is_typed: bool,
+    /// How long the entry will live.
+    pub time_left: TimeLeft,
+    encoding: Encoding,
+}
+
+impl RawValue {
+    /// Returns a typed value as JSON.
+    ///
+    /// # Errors
+    /// `Unsupported`: a raw value, or one in postcard, which does not describe itself. `Codec`: damaged bytes.
+    pub fn to_json(&self) -> Result<Bytes> {
+        match self.encoding {
+            Encoding::Codec(codec) => to_json(codec, &self.body).map(Bytes::from),
+            Encoding::Raw => Err(Error::unsupported("a raw value has no JSON form")),
+        }
+    }
+}
+
+/// What the header of an entry says; see [`Cache::inspect`].
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// `value` or `sorted set`.
+    pub kind: &'static str,
+    /// `raw`, `messagepack`, `json` or `postcard`.
+    pub encoding: &'static str,
+    /// `none`, `lz4`, `zstd` or `gzip`.
+    pub compression: &'static str,
+    /// The content type of a raw value, else empty.
+    pub content_type: String,
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// How long it has lived, in milliseconds.
+    pub age_ms: u64,
+    /// The TTL it was written with, in milliseconds; `None` for unlimited.
+    pub ttl_ms: Option<u64>,
+    /// What is left of its life in milliseconds; `None` for unlimited.
+    pub left_ms: Option<u64>,
+    /// The schema version.
+    pub schema: u32,
+    /// The size in the store, header included, in bytes.
+    pub stored_bytes: u64,
+    /// The size of the decompressed body in bytes.
+    pub plain_bytes: u64,
+    /// Why it cannot be read, where it cannot.
+    pub damage: Option<&'static str>,
+}
+
+impl Cache {
+    /// Returns an entry's body as bytes, of whatever type it is. Does not use the local tier. Cost: one round trip.
+    ///
+    /// # Errors
+    /// `InvalidKey`; `WrongType`: a sorted set. Only when strict: the store's errors.
+    pub async fn get_raw(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<RawValue>> {
+        let key = key.into();
+        let key = key.checked()?;
+        let entry = match self.inner.fetch(key).await {
+            Ok(entry) => entry,
+            Err(error) => self.inner.absorb(self.inner.tagged(error, "get", key))?,
+        };
+        entry.map_or(Ok(None), |entry| self.inner.raw_value(key, &entry))
+    }
+
+    /// Returns one raw value per key, same order; sorted sets and damaged entries are `None`. Cost: one round trip.
+    ///
+    /// # Errors
+    /// `InvalidKey`; the store's errors.
+    pub async fn get_many_raw(
+        &self,
+        keys: impl IntoIterator<Item = impl Into<KeyRef<'_>>>,
+    ) -> Result<Vec<Option<RawValue>>> {
+        let keys = keys
+            .into_iter()
+            .map(|key| key.into().to_key())
+            .collect::<Result<Vec<_>>>()?;
+        let asked: Vec<&[u8]> = keys.iter().map(crate::key::Key::as_bytes).collect();
+        let entries = self
+            .inner
+            .store
+            .get_many(&self.inner.namespace, &asked)
+            .await?;
+        let raw = |(key, entry): (&&[u8], Option<Entry>)| {
+            self.inner.raw_value(key, &entry?).ok().flatten()
+        };
+        Ok(asked.iter().zip(entries).map(raw).collect())
+    }
+
+    /// Stores bytes as they are. Await the builder; its options are [`SetRaw::ttl`], [`SetRaw::content_type`],
+    /// [`SetRaw::if_absent`]. Awaits to whether it was stored. Cost: one round trip.
+    pub fn set_raw<'a>(&'a self, key: impl Into<KeyRef<'a>>, body: impl Into<Bytes>) -> SetRaw<'a> {
+        SetRaw {
+            cache: self,
+            key: key.into(),
+            body: body.into(),
+            content_type: None,
+            condition: Condition::Always,
+            ttl: Ttl::Default,
+        }
+    }
+
+    /// Returns what the header of an entry says, also of a damaged one. Cost: one round trip.
+    ///
+    /// # Errors
+    /// `InvalidKey`; the store's errors.
+    pub async fn inspect(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<Inspection>> {
+        let key = key.into();
+        let entry = self.inner.fetch(key.checked()?).await?;
+        Ok(entry.map(|entry| inspect(&entry, self.inner.clock.now_ms())))
+    }
+}
+
+/// Bytes about to be stored; see [`Cache::set_raw`].
+#[derive(Debug)]
+#[must_use = "a write does nothing until it is awaited"]
+pub struct SetRaw<'a> {
+    cache: &'a Cache,
+    key: KeyRef<'a>,
+    body: Bytes,
+    content_type: Option<String>,
+    condition: Condition,
+    ttl: Ttl,
+}
+
+impl SetRaw<'_> {
+    /// How long the entry lives; default the cache's default TTL.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// The media type of the bytes, up to 255 bytes; default text when they are UTF-8, else binary.
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// Stores only if there is no entry, or none that can be read.
+    pub fn if_absent(mut self) -> Self {
+        self.condition = Condition::IfAbsent;
+        self
+    }
+
+    async fn run(self) -> Result<bool> {
+        let inner = &self.cache.inner;
+        let key = self.key.checked()?;
+        let options = WriteOptions {
+            ttl: self.ttl,
+            ..WriteOptions::new(self.cache.schema)
+        };
+        let ttl_ms = options.ttl_ms(inner.default_ttl)?;
+        let is_text = std::str::from_utf8(&self.body).is_ok();
+        let default = if is_text { TEXT } else { BINARY };
+        let mut header = Header::new(Encoding::Raw, inner.clock.now_ms(), ttl_ms);
+        header.content_type = self.content_type.unwrap_or_else(|| default.to_owned());
+        header.schema = options.schema;
+        let entry = inner
+            .pack(header, &self.body)
+            .map_err(|error| inner.tagged(error, "set", key))?;
+        inner
+            .put(
+                key,
+                Prepared {
+                    ttl_ms,
+                    entry,
+                    local: None,
+                },
+                self.condition,
+            )
+            .await
+    }
+}
+
+impl<'a> IntoFuture for SetRaw<'a> {
+    type Output = Result<bool>;
+    type IntoFuture = BoxFuture<'a, Result<bool>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl Inner {
+    fn raw_value(&self, key: &[u8], entry: &Entry) -> Result<Option<RawValue>> {
+        let Ok(envelope) = Envelope::open(&entry.value) else {
+            return Ok(None);
+        };
+        if envelope.header.kind != Kind::Value {
+            return Err(self.tagged(crate::envelope::wrong_type(), "get", key));
+        }
+        let body = match envelope.plain_body() {
+            Ok(body) => body,
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+            Err(_damaged) => return Ok(None),
+        };
+        let encoding = envelope.header.encoding;
+        let content_type = match encoding {
+            Encoding::Raw => envelope.header.content_type,
+            Encoding::Codec(Codec::Json) => "application/json".to_owned(),
+            Encoding::Codec(Codec::MessagePack) => "application/vnd.msgpack".to_owned(),
+            Encoding::Codec(_) => BINARY.to_owned(),
+        };
+        let is_typed = encoding != Encoding::Raw;
+        Ok(Some(RawValue {
+            body,
+            content_type,
+            is_typed,
+            time_left: self.time_left(entry),
+            encoding,
+        }))
+    }
+}
+
+fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
+    let opened = Envelope::open(&entry.value);
+    let damage = match &opened {
+        Ok(_) => None,
+        Err(crate::envelope::Unreadable::Damaged) => Some("damaged"),
+        Err(crate::envelope::Unreadable::UnknownLayout) => Some("unknown layout"),
+    };
+    let plain_bytes = opened
+        .as_ref()
+        .map_or(0, |envelope| envelope.plain_len() as u64);
+    let header = opened.map_or_else(
+        |_| Header::new(Encoding::Raw, 0, None),
+        |envelope| envelope.header,
+    );
+    Inspection {
+        kind: match header.kind {
+            Kind::Value => "value",
+            Kind::SortedSet => "sorted set",
+        },
+        encoding: header.encoding.name(),
+        compression: header.compression.name(),
+        content_type: header.content_type,
+        created_ms: header.created_ms,
+        age_ms: now_ms.saturating_sub(header.created_ms),
+        ttl_ms: Some(header.hard_ttl_ms).filter(|ttl| *ttl > 0),
+        left_ms: entry.expires_at_ms.map(|at| at.saturating_sub(now_ms)),
+        schema: header.schema,
+        stored_bytes: entry.value.len() as u64,
+        plain_bytes,
+        damage,
+    }
+}

@@ -1,0 +1,305 @@
+//! Reading typed values.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::inflight::Marker;
+use super::local::Weighed;
+use super::stats::Counter;
+use super::{Cache, Inner};
+use crate::envelope::{Envelope, Unreadable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, KeyRef};
+use crate::store::Entry;
+use crate::ttl::TimeLeft;
+
+impl Cache {
+    /// Returns a clone of the value, or `None`.
+    ///
+    /// Cost: none beyond a table lookup when the local tier has it, else one round trip. An entry that is damaged, of
+    /// another schema, or of another type than asked for is a miss with its own counted reason.
+    ///
+    /// # Errors
+    /// `InvalidKey`; `WrongType`: the key holds a sorted set. Only when strict: the store's errors, `Corrupted`, `Codec`.
+    pub async fn get<V>(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<V>>
+    where
+        V: Clone + DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = key.into();
+        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes()) {
+            return Ok(Some(V::clone(&value)));
+        }
+        let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
+        Ok(slow.await?.map(Arc::unwrap_or_clone))
+    }
+
+    /// Returns the value shared, without a clone: with a local tier, the very value that others hold.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub async fn get_shared<V>(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = key.into();
+        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes()) {
+            return Ok(Some(value));
+        }
+        Box::pin(self.inner.read_shared::<V>(&key, self.schema)).await
+    }
+
+    /// Returns one result per key, same order. Cost: one round trip for all keys that the local tier lacks.
+    ///
+    /// # Errors
+    /// As [`Cache::get`], for any of the keys.
+    pub async fn get_many<V>(
+        &self,
+        keys: impl IntoIterator<Item = impl Into<KeyRef<'_>>>,
+    ) -> Result<Vec<Option<V>>>
+    where
+        V: Clone + DeserializeOwned + Send + Sync + 'static,
+    {
+        let keys = keys
+            .into_iter()
+            .map(|key| key.into().to_key())
+            .collect::<Result<Vec<_>>>()?;
+        let shared = Box::pin(self.inner.read_many::<V>(&keys, self.schema)).await?;
+        Ok(shared
+            .into_iter()
+            .map(|value| value.map(Arc::unwrap_or_clone))
+            .collect())
+    }
+
+    /// Returns whether there is an entry that can be read, of any kind and type. Cost: as a read from the store.
+    ///
+    /// # Errors
+    /// `InvalidKey`. Only when strict: the store's errors.
+    pub async fn has(&self, key: impl Into<KeyRef<'_>>) -> Result<bool> {
+        Ok(self.ttl(key).await? != TimeLeft::Missing)
+    }
+
+    /// Returns how long the entry will live, by the store's clock. Cost: as a read from the store.
+    ///
+    /// # Errors
+    /// `InvalidKey`. Only when strict: the store's errors.
+    pub async fn ttl(&self, key: impl Into<KeyRef<'_>>) -> Result<TimeLeft> {
+        let key = key.into();
+        let key = key.checked()?;
+        if let Some(tier) = self.inner.only_tier() {
+            return Ok(
+                match tier.remaining_ms(key, self.inner.clock.monotonic_ms()) {
+                    None => TimeLeft::Missing,
+                    Some(u64::MAX) => TimeLeft::Forever,
+                    Some(ms) => TimeLeft::Remaining(Duration::from_millis(ms)),
+                },
+            );
+        }
+        let entry = match self.inner.fetch(key).await {
+            Ok(entry) => entry.filter(|entry| Envelope::open(&entry.value).is_ok()),
+            Err(error) => self.inner.absorb(self.inner.tagged(error, "ttl", key))?,
+        };
+        Ok(entry.map_or(TimeLeft::Missing, |entry| self.inner.time_left(&entry)))
+    }
+}
+
+impl Inner {
+    /// Returns the local value of this type, and counts the hit.
+    #[inline]
+    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
+        let value = self
+            .local
+            .as_ref()?
+            .get::<V>(key, self.clock.monotonic_ms())?;
+        self.counters.count(Counter::LocalHit);
+        Some(value)
+    }
+
+    /// Reads one entry from the store.
+    pub(super) async fn fetch(&self, key: &[u8]) -> Result<Option<Entry>> {
+        Ok(self
+            .store
+            .get_many(&self.namespace, &[key])
+            .await?
+            .pop()
+            .flatten())
+    }
+
+    /// Reads from the store and promotes a hit.
+    pub(super) async fn read_shared<V>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_>,
+        schema: u32,
+    ) -> Result<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = key.checked()?;
+        self.flusher.ensure(self);
+        let marker = self.local.as_ref().map(|_| self.inflight.mark(key));
+        match self.fetch(key).await {
+            Ok(entry) => self.accept(key, entry, schema, marker.as_ref()),
+            Err(error) => self.absorb(self.tagged(error, "get", key)),
+        }
+    }
+
+    pub(super) async fn read_many<V>(
+        self: &Arc<Self>,
+        keys: &[Key],
+        schema: u32,
+    ) -> Result<Vec<Option<Arc<V>>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.flusher.ensure(self);
+        let mut values: Vec<_> = keys
+            .iter()
+            .map(|key| self.local_hit::<V>(key.as_bytes()))
+            .collect();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|index| values[*index].is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(values);
+        }
+        let asked: Vec<&[u8]> = missing
+            .iter()
+            .map(|index| keys[*index].as_bytes())
+            .collect();
+        let mark = |key: &&[u8]| self.local.as_ref().map(|_| self.inflight.mark(key));
+        let markers: Vec<_> = asked.iter().map(mark).collect();
+        let entries = match self.store.get_many(&self.namespace, &asked).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.counters
+                    .add(Counter::ReadError, asked.len() as u64 - 1);
+                self.absorb::<()>(error.store(self.store.name()).operation("get_many"))?;
+                return Ok(values);
+            }
+        };
+        for ((index, entry), marker) in missing.iter().zip(entries).zip(&markers) {
+            values[*index] =
+                self.accept(keys[*index].as_bytes(), entry, schema, marker.as_ref())?;
+        }
+        Ok(values)
+    }
+
+    /// Turns what the store returned into a value, counts it, and promotes it if nothing overtook the read.
+    pub(super) fn accept<V>(
+        &self,
+        key: &[u8],
+        entry: Option<Entry>,
+        schema: u32,
+        marker: Option<&Marker<'_>>,
+    ) -> Result<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let Some(entry) = entry else {
+            self.counters.count(Counter::Absent);
+            return Ok(None);
+        };
+        match self.promote::<V>(key, &entry, schema, marker) {
+            Ok(value) => {
+                self.counters.count(Counter::StoreHit);
+                Ok(Some(value))
+            }
+            Err(refusal) => self.refuse(key, refusal),
+        }
+    }
+
+    /// Decodes an entry, and copies it into the local tier if nothing overtook the read.
+    pub(super) fn promote<V>(
+        &self,
+        key: &[u8],
+        entry: &Entry,
+        schema: u32,
+        marker: Option<&Marker<'_>>,
+    ) -> Result<Arc<V>, Refusal>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let (value, ttl_ms) = open_as::<V>(entry, schema)?;
+        let value = Arc::new(value);
+        if let (Some(tier), Some(marker)) =
+            (self.local.as_ref().filter(|tier| tier.promote), marker)
+        {
+            let left_ms = entry
+                .expires_at_ms
+                .map(|at| at.saturating_sub(self.clock.now_ms()));
+            let weighed = Weighed {
+                value: Arc::clone(&value) as _,
+                bytes: entry.value.len(),
+            };
+            let life = (ttl_ms, left_ms);
+            marker.if_clean(|| tier.insert(key, weighed, life, self.clock.monotonic_ms()));
+        }
+        Ok(value)
+    }
+
+    fn refuse<V>(&self, key: &[u8], refusal: Refusal) -> Result<Option<Arc<V>>> {
+        let (counter, error) = match refusal {
+            Refusal::WrongType(error) => {
+                self.counters.count(Counter::Decode);
+                return Err(self.tagged(error, "get", key));
+            }
+            Refusal::Unreadable(Unreadable::UnknownLayout) => (
+                Counter::UnknownLayout,
+                Error::new(ErrorKind::Corrupted, "the entry has an unknown layout"),
+            ),
+            Refusal::Unreadable(Unreadable::Damaged) => (
+                Counter::Damaged,
+                Error::new(ErrorKind::Corrupted, "the entry's bytes are damaged"),
+            ),
+            Refusal::Schema(stored) => (
+                Counter::Schema,
+                Error::new(
+                    ErrorKind::Codec,
+                    format!("the entry has schema version {stored}"),
+                ),
+            ),
+            Refusal::Decode(error) => (Counter::Decode, error),
+        };
+        self.counters.count(counter);
+        if self.strict {
+            Err(self.tagged(error, "get", key))
+        } else {
+            Ok(None)
+        }
+    }
+
+    pub(super) fn time_left(&self, entry: &Entry) -> TimeLeft {
+        match entry.expires_at_ms {
+            None => TimeLeft::Forever,
+            Some(at) => match at.saturating_sub(self.clock.now_ms()) {
+                0 => TimeLeft::Missing,
+                left => TimeLeft::Remaining(Duration::from_millis(left)),
+            },
+        }
+    }
+}
+
+/// Why an entry is not the asked value.
+pub(super) enum Refusal {
+    Unreadable(Unreadable),
+    Schema(u32),
+    Decode(Error),
+    WrongType(Error),
+}
+
+/// Decodes an entry; the second value is the TTL it was written with, `None` for unlimited.
+fn open_as<V: DeserializeOwned>(entry: &Entry, schema: u32) -> Result<(V, Option<u64>), Refusal> {
+    let envelope = Envelope::open(&entry.value).map_err(Refusal::Unreadable)?;
+    if envelope.header.schema != schema {
+        return Err(Refusal::Schema(envelope.header.schema));
+    }
+    let value = envelope.decode().map_err(|error| match error.kind() {
+        ErrorKind::WrongType => Refusal::WrongType(error),
+        ErrorKind::Corrupted => Refusal::Unreadable(Unreadable::Damaged),
+        _ => Refusal::Decode(error),
+    })?;
+    let ttl_ms = Some(envelope.header.hard_ttl_ms).filter(|ttl| *ttl > 0);
+    Ok((value, ttl_ms))
+}

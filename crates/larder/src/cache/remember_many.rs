@@ -1,0 +1,227 @@
+//! `remember` for many keys: one load for exactly those that are missing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::flight::{Entered, Pilot};
+use super::remember::{LoadOptions, RememberError, run_loader};
+use super::stats::Counter;
+use super::write::WriteOptions;
+use super::{Cache, Inner};
+use crate::error::Result;
+use crate::key::{Key, KeyRef};
+use crate::ttl::Ttl;
+
+impl Cache {
+    /// Returns one value per key, same order, loading all that are missing in one run of the loader.
+    ///
+    /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
+    /// for, which is not stored. Keys that another task is loading already are waited for.
+    ///
+    /// Cost: two round trips besides the load and the read.
+    ///
+    /// # Errors
+    /// As [`Cache::remember`]; an error of the load is an error of the call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{Cache, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = Cache::builder(MemoryStore::new()).build()?;
+    /// let lengths: Vec<Option<usize>> = cache
+    ///     .remember_many(&["a", "bb"], |missing| async move {
+    ///         Ok::<_, std::io::Error>(missing.into_iter().map(|key| (key, key.len())))
+    ///     })
+    ///     .await?;
+    /// assert_eq!(lengths, [Some(1), Some(2)]);
+    /// # Ok(()) }
+    /// ```
+    pub fn remember_many<'a, K, F, Fut>(
+        &'a self,
+        keys: &'a [K],
+        loader: F,
+    ) -> RememberMany<'a, K, F>
+    where
+        F: FnOnce(Vec<K>) -> Fut + Send + 'static,
+        Fut: Future,
+    {
+        let options = LoadOptions {
+            write: WriteOptions::new(self.schema),
+            cache_none: true,
+        };
+        RememberMany {
+            cache: self,
+            keys,
+            loader,
+            options,
+        }
+    }
+}
+
+/// Values about to be looked up or loaded; see [`Cache::remember_many`].
+#[must_use = "nothing is looked up until it is awaited"]
+pub struct RememberMany<'a, K, F> {
+    cache: &'a Cache,
+    keys: &'a [K],
+    loader: F,
+    options: LoadOptions,
+}
+
+impl<K, F> fmt::Debug for RememberMany<'_, K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RememberMany")
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, F> RememberMany<'_, K, F> {
+    /// How long loaded values live; default the cache's default TTL.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.options.write.ttl = ttl.into();
+        self
+    }
+
+    /// The part of the TTL by which each value's is shortened at random; default 0.
+    pub fn jitter(mut self, part: f64) -> Self {
+        self.options.write.jitter = part;
+        self
+    }
+}
+
+impl<'a, K, F, Fut, I, V, E> IntoFuture for RememberMany<'a, K, F>
+where
+    K: Clone + Send + Sync + 'static,
+    for<'k> &'k K: Into<KeyRef<'k>>,
+    F: FnOnce(Vec<K>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<I, E>> + Send + 'static,
+    I: IntoIterator<Item = (K, V)>,
+    V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    type Output = Result<Vec<Option<V>>, RememberError<E>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                cache,
+                keys,
+                loader,
+                options,
+            } = self;
+            let load = move |missing: Vec<K>| async move {
+                let pairs = loader(missing).await?;
+                let loaded = pairs
+                    .into_iter()
+                    .map(|(key, value)| Ok(((&key).into().to_key()?, value)));
+                Ok::<_, E>(loaded.collect::<Result<HashMap<Key, V>>>())
+            };
+            cache.inner.remember_many(keys, load, options).await
+        })
+    }
+}
+
+impl Inner {
+    async fn remember_many<K, F, Fut, V, E>(
+        self: &Arc<Self>,
+        keys: &[K],
+        load: F,
+        options: LoadOptions,
+    ) -> Result<Vec<Option<V>>, RememberError<E>>
+    where
+        K: Clone + Send + Sync + 'static,
+        for<'k> &'k K: Into<KeyRef<'k>>,
+        F: FnOnce(Vec<K>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Result<HashMap<Key, V>>, E>> + Send + 'static,
+        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        options.write.ttl_ms(self.default_ttl)?;
+        let names = keys
+            .iter()
+            .map(|key| key.into().to_key())
+            .collect::<Result<Vec<_>>>()?;
+        let mut values = self.read_many::<V>(&names, options.write.schema).await?;
+        let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
+        for (index, name) in names.iter().enumerate() {
+            if values[index].is_some() || waiters.contains_key(name) {
+                continue;
+            }
+            let waiter = match self.flights.enter::<V, E>(name.as_bytes())? {
+                Entered::Leads(pilot, waiter) => {
+                    pilots.push(pilot);
+                    asked.push(keys[index].clone());
+                    waiter
+                }
+                Entered::Joins(waiter) => {
+                    self.counters.count(Counter::Joined);
+                    waiter
+                }
+            };
+            waiters.insert(name.clone(), waiter);
+        }
+        if !pilots.is_empty() {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.fly_many(pilots, load(asked), options).await });
+        }
+        let mut loaded: HashMap<Key, Option<Arc<V>>> = HashMap::new();
+        for (name, waiter) in waiters {
+            loaded.insert(name, waiter.outcome().await?);
+        }
+        for (value, name) in values.iter_mut().zip(&names) {
+            if value.is_none() {
+                *value = loaded.get(name).cloned().flatten();
+            }
+        }
+        Ok(values
+            .into_iter()
+            .map(|value| value.map(Arc::unwrap_or_clone))
+            .collect())
+    }
+
+    /// Runs one load for several flights and lands them all.
+    async fn fly_many<V, E>(
+        self: Arc<Self>,
+        pilots: Vec<Pilot<V, E>>,
+        load: impl Future<Output = Result<Result<HashMap<Key, V>>, E>> + Send,
+        options: LoadOptions,
+    ) where
+        V: Clone + Serialize + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let markers: Vec<_> = pilots
+            .iter()
+            .map(|pilot| self.inflight.mark(pilot.key()))
+            .collect();
+        self.counters.count(Counter::Load);
+        let outcome = run_loader(load)
+            .await
+            .and_then(|pairs| pairs.map_err(RememberError::Cache));
+        let mut pairs = match outcome {
+            Ok(pairs) => pairs,
+            Err(error) => {
+                self.counters.count(Counter::LoadFailed);
+                return pilots
+                    .into_iter()
+                    .for_each(|pilot| pilot.land(Err(error.clone())));
+            }
+        };
+        let take = |pilot: &Pilot<V, E>| pairs.remove(&Key::from(pilot.key())).map(Arc::new);
+        let values: Vec<_> = pilots.iter().map(take).collect();
+        let found = pilots.iter().zip(&values).zip(&markers);
+        let found = found
+            .filter_map(|((pilot, value), marker)| Some((pilot.key(), value.as_ref()?, marker)));
+        self.store_loaded(found.collect(), options).await;
+        drop(markers);
+        for (pilot, value) in pilots.into_iter().zip(values) {
+            pilot.land(Ok(value));
+        }
+    }
+}
