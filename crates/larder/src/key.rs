@@ -199,18 +199,19 @@ macro_rules! borrowed_key {
         }
     )*};
 }
-borrowed_key!(
-    str,
-    String,
-    [u8],
-    Vec<u8>,
-    Bytes,
-    Key,
-    &'a str,
-    &'a [u8],
-    &'a String,
-    &'a Key
-);
+borrowed_key!(str, String, [u8], Vec<u8>, Bytes, Key);
+
+/// A list of references, as `&["a", "b"]` gives them.
+macro_rules! borrowed_twice {
+    ($($source:ty),*) => {$(
+        impl<'a, 'b> From<&'a &'b $source> for KeyRef<'a> {
+            fn from(key: &'a &'b $source) -> Self {
+                Self::from(*key)
+            }
+        }
+    )*};
+}
+borrowed_twice!(str, String, [u8], Key);
 
 impl<'a, const N: usize> From<&'a [u8; N]> for KeyRef<'a> {
     fn from(key: &'a [u8; N]) -> Self {

@@ -163,7 +163,8 @@ impl Marker<'_> {
     }
 
     /// Returns whether nothing changed the key since the marker was set.
-    pub(crate) fn is_clean(&self) -> bool {
+    #[cfg(test)]
+    fn is_clean(&self) -> bool {
         let mut clean = false;
         self.if_clean(|| clean = true);
         clean
