@@ -18,6 +18,7 @@ mod remember;
 mod remember_many;
 mod sorted_set;
 mod stats;
+mod stripe;
 mod write;
 
 use std::sync::Arc;
