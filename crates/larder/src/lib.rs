@@ -1,6 +1,8 @@
 //! placeholder
 mod clock;
 mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod envelope;
 mod error;
 mod glob;
