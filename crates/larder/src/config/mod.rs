@@ -17,6 +17,7 @@ mod defaults;
 mod edge;
 mod environment;
 mod file;
+mod init;
 mod interpolate;
 mod kind;
 mod model;
@@ -46,6 +47,7 @@ use std::path::PathBuf;
 
 pub use self::connection::{Connection, Tls};
 pub use self::edge::{EdgeConfig, ProviderConfig};
+pub use self::init::default_file;
 pub use self::model::{
     AlertsConfig, CacheConfig, CacheSection, CacheSettings, Config, QueueSection, StampedeConfig,
     TagsConfig,

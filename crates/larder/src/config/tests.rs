@@ -443,6 +443,22 @@ fn what_is_shown_is_valid_and_holds_no_secret() {
 }
 
 #[test]
+fn the_default_file_changes_nothing_but_the_groups_of_tags() {
+    let text = default_file();
+    let mut config = load(&text, &[]).config;
+    assert_eq!(config.tags.groups.len(), 8);
+    config.tags.groups.clear();
+    assert_eq!(config, load("", &[]).config);
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with('#') && !line.starts_with("# "))
+    {
+        let setting = line.trim_start_matches('#');
+        assert!(toml::from_str::<toml::Table>(setting).is_ok(), "{line}");
+    }
+}
+
+#[test]
 fn a_file_on_disk_is_read_and_a_missing_one_is_reported_only_when_required() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("larder.toml");
