@@ -25,6 +25,8 @@ mod origin;
 mod path;
 mod problems;
 mod queue;
+#[cfg(test)]
+mod reference;
 mod render;
 mod resolve;
 mod rules;
