@@ -19,6 +19,8 @@ pub mod store;
 
 mod clock;
 mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod envelope;
 mod error;
 mod glob;
