@@ -25,7 +25,7 @@ mod envelope;
 mod error;
 mod glob;
 mod key;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "config")]
 mod larder;
 mod ttl;
 
@@ -36,7 +36,7 @@ pub use envelope::MAX_ENTRY_BYTES;
 pub use error::{Error, ErrorKind, Result};
 pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "config")]
 pub use larder::Larder;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;

@@ -544,7 +544,7 @@ async fn caches_of_one_store_do_not_mix() {
 async fn every_codec_and_compression_reads_back_through_any_other_cache() {
     let store = Arc::new(MemoryStore::new()) as Arc<dyn Store>;
     let reader = Cache::builder(Arc::clone(&store)).build().unwrap();
-    let value: Vec<User> = vec![ann(); 400];
+    let value: Vec<User> = (0..400).map(|id| User { id, ..ann() }).collect();
     for codec in [Codec::MessagePack, Codec::Json, Codec::Postcard] {
         for compression in [
             Compression::None,

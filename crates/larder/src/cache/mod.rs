@@ -82,6 +82,7 @@ struct Inner {
     codec: Codec,
     compression: Compression,
     compress_above: usize,
+    jitter: f64,
     strict: bool,
     clock: Clock,
     local: Option<Tier>,

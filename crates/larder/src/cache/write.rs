@@ -29,11 +29,12 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
-    pub(super) fn new(schema: u32) -> Self {
+    /// Returns what the cache does unless the call says otherwise.
+    pub(super) fn new(cache: &Cache) -> Self {
         Self {
             ttl: Ttl::Default,
-            jitter: 0.0,
-            schema,
+            jitter: cache.inner.jitter,
+            schema: cache.schema,
         }
     }
 
@@ -73,7 +74,7 @@ impl Cache {
             cache: self,
             key: key.into(),
             value,
-            options: WriteOptions::new(self.schema),
+            options: WriteOptions::new(self),
         }
     }
 
@@ -104,7 +105,7 @@ impl Cache {
         SetMany {
             cache: self,
             entries,
-            options: WriteOptions::new(self.schema),
+            options: WriteOptions::new(self),
         }
     }
 

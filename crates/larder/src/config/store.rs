@@ -78,7 +78,7 @@ pub struct StoreConfig {
     pub driver: Driver,
     /// The database file or directory; always there for `sqlite` and `file`.
     pub path: Option<PathBuf>,
-    /// The most bytes held; `None`: the driver's default (256 MiB for `memory`, else no bound).
+    /// The most bytes held; `None`: the driver's default (256 MiB for `memory`, 1 GiB for `sqlite`).
     pub max_size: Option<u64>,
     /// Levels of directories, 0 to 4, of `file`. Default 2.
     pub depth: u8,
@@ -106,7 +106,7 @@ pub struct LocalConfig {
     pub write_through: bool,
     /// Whether values read from the store are copied into the local tier. Default `true`.
     pub promote: bool,
-    /// How long a copy may differ from the store. Default zero: not knowingly.
+    /// How long a copy may differ from a store that does not tell of changes. Default 1 s.
     pub max_staleness: Duration,
 }
 

@@ -43,7 +43,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new(
         "stores.*.max_size",
         Kind::Size { min: 4096 },
-        "The most bytes the store holds before it evicts. Unset: 256 MiB for `memory`, no bound for the others.",
+        "The most bytes the store holds before it evicts. Unset: 256 MiB for `memory`, 1 GiB for `sqlite`.",
     )
     .example("1GiB")
     .only(&["memory", "sqlite", "file"]),
@@ -193,12 +193,12 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new(
         "stores.*.local.max_staleness",
         Kind::Duration {
-            min: Duration::ZERO,
+            min: Duration::from_millis(1),
             max: Duration::from_hours(1),
         },
-        "How long a local copy may differ from the store after another process changed it. 0: a copy is used only while the store tells of changes.",
+        "How long a local copy may differ from the store after another process changed it, where the store does not tell of changes.",
     )
-    .or("0"),
+    .or("1s"),
 ];
 
 pub(super) const SHARDED_FIELDS: &[Field] = &[
