@@ -1,5 +1,7 @@
 //! What the cache promises, on every store that needs no server, with and without a local tier.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::collections::HashMap;
 use std::future::{Future, IntoFuture};
 use std::io;
