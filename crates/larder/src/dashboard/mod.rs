@@ -11,6 +11,11 @@
 //! Files by subject: `entries`, `adjust` (increment, expire), `keys`, `bulk`, `stats`, `health`, `page` answer requests;
 //! `guard`, `token`, `headers`, `path`, `query`, `body`, `json`, `media`, `problem` are what they share.
 
+/// Compiles the examples of the reference.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/http.md")]
+mod reference {}
+
 mod adjust;
 mod body;
 mod bulk;
