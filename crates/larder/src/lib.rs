@@ -15,6 +15,8 @@
 //! store laws and fault injection). Without default features: the memory store and the cache, nothing else.
 
 pub mod cache;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod store;
 
 mod clock;
