@@ -13,6 +13,7 @@ mod file;
 mod janitor;
 mod memory;
 mod null;
+mod shared;
 mod sorted_set;
 #[cfg(feature = "sqlite")]
 mod sqlite;
