@@ -6,6 +6,8 @@ mod error;
 mod glob;
 mod key;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ttl;
 pub use clock::{Clock, ManualClock};
 pub use codec::{Codec, Compression};
