@@ -81,6 +81,9 @@ pub enum Expiry {
     Keep,
 }
 
+/// The latest expiry, so that stores may keep it in a signed number.
+const MAX_EXPIRES_AT_MS: u64 = i64::MAX as u64;
+
 impl Expiry {
     /// Returns the expiry of a resolved TTL.
     #[must_use]
@@ -91,7 +94,7 @@ impl Expiry {
     /// Returns the absolute time, given the store's time and the present entry's expiry.
     pub(crate) fn at(self, now_ms: u64, present: Option<u64>) -> Option<u64> {
         match self {
-            Self::After(ttl_ms) => Some(now_ms.saturating_add(ttl_ms)),
+            Self::After(ttl_ms) => Some(now_ms.saturating_add(ttl_ms).min(MAX_EXPIRES_AT_MS)),
             Self::Never => None,
             Self::Keep => present,
         }
