@@ -326,7 +326,7 @@ impl Inner {
         let present = shard
             .entries
             .peek(lookup)
-            .filter(|entry| is_live(entry, now_ms))
+            .filter(|entry| is_live(entry, now_ms) && envelope::is_readable(&entry.value))
             .cloned();
         let created = expiry.at(now_ms, None);
         let ttl_ms = created.map(|at| at - now_ms);
