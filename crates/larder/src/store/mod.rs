@@ -370,6 +370,9 @@ pub(crate) async fn increment_by_swap<S: Store + ?Sized>(
     by: i64,
     expiry: Expiry,
 ) -> Result<i64> {
+    if !store.capabilities().counters {
+        return Err(Error::unsupported("counters").store(store.name()));
+    }
     for _ in 0..MAX_CAS_ATTEMPTS {
         let present = store.get_many(namespace, &[key]).await?.pop().flatten();
         let ttl_ms = match expiry {
