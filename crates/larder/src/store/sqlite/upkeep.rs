@@ -72,13 +72,15 @@ impl Upkeep {
         }
     }
 
-    /// Reopens when the path no longer names the open file: it was deleted or moved aside.
+    /// Reopens when the path no longer names the open file: it was deleted or moved aside. A file in which any
+    /// process met damage is moved aside here.
     fn follow_file(&self) -> Result<()> {
         let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if database::file_id(&self.path).is_ok_and(|present| present == *open) {
+        let is_open = database::file_id(&self.path).is_ok_and(|present| present == *open);
+        if is_open && !database::is_marked_damaged(&self.path) {
             return Ok(());
         }
-        tracing::warn!(path = %self.path.display(), "the cache database was replaced; reopening it");
+        tracing::warn!(path = %self.path.display(), "the cache database was replaced or damaged; reopening it");
         let (file, moved) = database::prepare(&self.path)?;
         self.writer.renew()?;
         self.readers.renew();
