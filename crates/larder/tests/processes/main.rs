@@ -3,6 +3,7 @@
 //! The test program starts itself again in another role ([`child`]); what a child does is in [`roles`].
 
 #![cfg(any(feature = "sqlite", feature = "file"))]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod child;
 mod kills;

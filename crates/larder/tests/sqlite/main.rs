@@ -1,5 +1,7 @@
 //! What the embedded store does with damaged, foreign, replaced and full files, and how it keeps its bound.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod bound;
 mod damage;
 mod disk;
