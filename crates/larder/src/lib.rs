@@ -29,6 +29,8 @@ mod glob;
 mod key;
 #[cfg(feature = "config")]
 mod larder;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ttl;
 
 pub use cache::{Cache, Local, RememberError};
