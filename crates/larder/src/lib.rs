@@ -42,6 +42,8 @@ pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 #[cfg(feature = "config")]
 pub use larder::Larder;
+#[cfg(feature = "file")]
+pub use store::File as FileStore;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};
