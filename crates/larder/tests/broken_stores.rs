@@ -121,6 +121,8 @@ impl Broken {
         if let (Condition::IfUnchanged(_), true) = (write.condition, self.is(Flaw::IgnoresWriteIds))
         {
             write.condition = Condition::IfPresent;
+            // Lets others come first, who would be noticed by their write id.
+            tokio::task::yield_now().await;
         }
         if self.is(Flaw::CheckThenWrite) && write.condition != Condition::Always {
             let present = self.inner.get_many(namespace, &[&key]).await?.remove(0);

@@ -64,7 +64,16 @@ fn sqlite() -> StoreUnderTest {
 }
 
 #[cfg(feature = "sqlite")]
+fn sqlite_in_real_time() -> StoreUnderTest {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = larder::store::Sqlite::open(dir.path().join("cache.db"));
+    StoreUnderTest::new(store.expect("a store in a fresh file")).keep(dir)
+}
+
+#[cfg(feature = "sqlite")]
 store_conformance!(sqlite_store, sqlite());
+#[cfg(feature = "sqlite")]
+store_conformance!(sqlite_store_in_real_time, sqlite_in_real_time());
 
 #[cfg(feature = "file")]
 fn file() -> StoreUnderTest {
