@@ -271,7 +271,7 @@ pub(crate) struct Weighed {
 }
 
 /// Figures of a local tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct LocalStats {
     /// Slots in use, expired ones included.
