@@ -1,13 +1,14 @@
 //! A shop over a slow database, with Larder in front of it.
 //!
 //! ```text
-//! browser --> users | products | overview --> Larder --miss--> db
+//! browser --> visitors (rate limit) --> users | products | overview --> Larder --miss--> db
 //! ```
 //!
 //! What goes where: [`Shop`] holds one cache per kind of thing, so that each can be cleared alone.
 //! - `pages`: finished HTML, and which ids are on a page
 //! - `users`, `products`: rows of the database by id
 //! - `counts`: views and rankings, of no use to the database
+//! - `visitors`: who came when, for minutes
 
 mod db;
 mod error;
@@ -16,12 +17,15 @@ mod pages;
 mod products;
 mod rankings;
 mod users;
+mod visitors;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use larder::{Cache, Larder};
 use serde::Deserialize;
@@ -44,6 +48,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// How slow the database is; default 20 ms a query.
     pub query_time: Duration,
+    /// How many requests a minute each address may make; default 300.
+    pub requests_per_minute: i64,
 }
 
 impl Settings {
@@ -53,6 +59,7 @@ impl Settings {
         Self {
             dir: dir.into(),
             query_time: Duration::from_millis(20),
+            requests_per_minute: 300,
         }
     }
 }
@@ -65,7 +72,9 @@ pub struct Shop {
     users: Cache,
     products: Cache,
     counts: Cache,
+    visitors: Cache,
     database: Database,
+    requests_per_minute: i64,
 }
 
 impl Shop {
@@ -81,7 +90,9 @@ impl Shop {
             users: larder.partition("users")?,
             products: larder.partition("products")?,
             counts: larder.partition("counts")?,
+            visitors: larder.partition("visitors")?,
             database: Database::open(&settings.dir.join("shop.db"), settings.query_time)?,
+            requests_per_minute: settings.requests_per_minute,
             larder,
         };
         rankings::fill_best_sellers(&shop).await?;
@@ -97,7 +108,10 @@ impl Shop {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
-        axum::serve(listener, self.router())
+        let service = self
+            .router()
+            .into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(stop)
             .await?;
         self.larder.shutdown().await?;
@@ -119,6 +133,7 @@ impl Shop {
             .route("/products/{id}", get(products::show))
             .route("/products/{id}/buy", post(products::buy))
             .fallback(|| async { AppError::NotFound })
+            .layer(from_fn_with_state(self.clone(), visitors::limit))
             .with_state(self.clone())
     }
 }

@@ -1,22 +1,31 @@
 //! The first page: each part from the place that keeps it best.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::Html;
 use larder::RememberError;
 
 use crate::error::{AppError, or_default};
 use crate::pages::{self, escape};
 use crate::products::LATEST_SALE;
-use crate::{JITTER, Shop, TTL, rankings, users};
+use crate::{JITTER, Shop, TTL, rankings, users, visitors};
 
 /// The key of the part that shows users, which a change of a user removes.
 pub(crate) const NEWEST_USERS: &str = "overview:newest-users";
 
-pub(crate) async fn show(State(shop): State<Shop>) -> Result<Html<String>, AppError> {
+pub(crate) async fn show(
+    State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Result<Html<String>, AppError> {
+    let welcome = if or_default(visitors::is_new(&shop, peer.ip()).await) {
+        "<p>Welcome!</p>\n"
+    } else {
+        ""
+    };
     let body = format!(
-        "{}\n<h2>Best sellers</h2>\n{}\n<h2>Most viewed</h2>\n{}\n<h2>Newest users</h2>\n{}",
+        "{welcome}{}\n<h2>Best sellers</h2>\n{}\n<h2>Most viewed</h2>\n{}\n<h2>Newest users</h2>\n{}",
         latest_sale(&shop).await,
         rankings::top(&shop, rankings::best_sellers(&shop)).await?,
         rankings::top(&shop, rankings::most_viewed(&shop)).await?,
