@@ -16,6 +16,7 @@ mod overview;
 mod pages;
 mod products;
 mod rankings;
+mod stats;
 mod users;
 mod visitors;
 
@@ -132,8 +133,11 @@ impl Shop {
             .route("/products", get(products::list))
             .route("/products/{id}", get(products::show))
             .route("/products/{id}/buy", post(products::buy))
+            .route("/stats", get(stats::stats))
             .fallback(|| async { AppError::NotFound })
             .layer(from_fn_with_state(self.clone(), visitors::limit))
+            // After the layer, so that a busy monitor is not turned away.
+            .route("/healthz", get(stats::health))
             .with_state(self.clone())
     }
 }
