@@ -19,11 +19,13 @@ pub mod store;
 
 mod clock;
 mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod envelope;
 mod error;
 mod glob;
 mod key;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "config")]
 mod larder;
 mod ttl;
 
@@ -34,7 +36,7 @@ pub use envelope::MAX_ENTRY_BYTES;
 pub use error::{Error, ErrorKind, Result};
 pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "config")]
 pub use larder::Larder;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;

@@ -49,6 +49,7 @@ pub struct Builder {
     codec: Codec,
     compression: Compression,
     compress_above: usize,
+    jitter: f64,
     strict: bool,
     local: Option<Local>,
 }
@@ -68,6 +69,7 @@ impl Builder {
                 Compression::None
             },
             compress_above: COMPRESS_ABOVE_BYTES,
+            jitter: 0.0,
             strict: false,
             local: None,
         }
@@ -115,6 +117,13 @@ impl Builder {
         self
     }
 
+    /// The part of its TTL, from 0 to 1, by which each written entry's is shortened at random, unless the call says
+    /// otherwise; default 0.
+    pub fn jitter(mut self, part: f64) -> Self {
+        self.jitter = part;
+        self
+    }
+
     /// Whether reads report the store's errors and unreadable entries instead of counting them as misses; default no.
     pub fn strict(mut self, on: bool) -> Self {
         self.strict = on;
@@ -149,6 +158,7 @@ impl Builder {
             codec: self.codec,
             compression: self.compression,
             compress_above: self.compress_above,
+            jitter: self.jitter,
             strict: self.strict,
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
@@ -173,6 +183,9 @@ impl Builder {
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         }
         self.default_ttl.resolve(Ttl::Forever)?;
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(Error::argument("the jitter must be from 0 to 1"));
+        }
         self.codec.encode(&())?;
         crate::codec::compress(self.compression, b"probe")?;
         Ok(())

@@ -6,9 +6,11 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quick_cache::DefaultHashBuilder;
 use tokio::sync::Notify;
 
 use super::remember::RememberError;
@@ -28,7 +30,9 @@ type Shard = HashMap<Box<[u8]>, Vec<(TypeId, AnyFlight)>>;
 #[derive(Debug)]
 pub(super) struct Flights {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
+    /// Counts flights under way, joinable or not.
+    active: AtomicUsize,
+    hasher: DefaultHashBuilder,
 }
 
 /// One load.
@@ -56,7 +60,8 @@ impl Flights {
     pub(super) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
+            active: AtomicUsize::new(0),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 
@@ -100,26 +105,30 @@ impl Flights {
             state: Mutex::new(state),
             landed: Notify::new(),
         });
+        self.active.fetch_add(1, SeqCst);
         shard
             .entry(key.into())
             .or_default()
             .push((wanted, Arc::clone(&flight) as _));
         drop(shard);
-        let waiter = flight.join()?;
+        let joined = flight.join();
         let pilot = Pilot {
             flights: Arc::clone(self),
             key: key.into(),
             flight,
         };
-        Ok(Entered::Leads(pilot, waiter))
+        Ok(Entered::Leads(pilot, joined?))
+    }
+
+    /// Returns whether no load is under way. See `Inflight::is_idle`.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(SeqCst) == 0
     }
 
     /// Lets nobody join the flights of this key any more.
     pub(super) fn forget(&self, key: &[u8]) {
-        let mut shard = self.shard(key);
-        if !shard.is_empty() {
-            shard.remove(key);
-        }
+        self.shard(key).remove(key);
     }
 
     /// Lets nobody join any flight of the present.
@@ -216,6 +225,7 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
 impl<V: 'static, E: 'static> Drop for Pilot<V, E> {
     fn drop(&mut self) {
         self.close();
+        self.flights.active.fetch_sub(1, SeqCst);
         let cancelled = Error::new(ErrorKind::Load, "the load was cancelled").retryable(true);
         self.flight.land(Err(RememberError::Cache(cancelled)));
     }
@@ -236,7 +246,7 @@ mod tests {
     }
 
     fn is_idle(flights: &Flights) -> bool {
-        flights.shards.iter().all(|shard| lock(shard).is_empty())
+        flights.is_idle() && flights.shards.iter().all(|shard| lock(shard).is_empty())
     }
 
     #[tokio::test]

@@ -12,10 +12,11 @@
 //! ```
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use quick_cache::DefaultHashBuilder;
 use tokio::sync::Notify;
 
 const SHARDS: usize = 16;
@@ -24,7 +25,9 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Inflight {
     shards: [Mutex<HashMap<Box<[u8]>, State>>; SHARDS],
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
+    /// Counts markers, changes and flushes.
+    active: AtomicU64,
     /// Counts begun and ended flushes.
     epoch: AtomicU64,
     flushes: AtomicU64,
@@ -48,7 +51,8 @@ impl Inflight {
     pub(crate) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
+            active: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -63,6 +67,7 @@ impl Inflight {
 
     /// Starts watching a key, before the read or load is sent.
     pub(crate) fn mark<'a>(&'a self, key: &[u8]) -> Marker<'a> {
+        self.active.fetch_add(1, SeqCst);
         let epoch = self.epoch.load(SeqCst);
         let mut shard = self.shard(key);
         let state = shard.entry(key.into()).or_default();
@@ -79,6 +84,7 @@ impl Inflight {
 
     /// Begins a change of a key, and waits until no load of it is being written.
     pub(crate) async fn change<'a>(&'a self, key: &[u8]) -> Change<'a> {
+        self.active.fetch_add(1, SeqCst);
         let version = {
             let mut shard = self.shard(key);
             let state = shard.entry(key.into()).or_default();
@@ -102,6 +108,15 @@ impl Inflight {
         change
     }
 
+    /// Returns whether nothing is going on for any key.
+    ///
+    /// Whoever changes the local tier and *then* finds this true has been overtaken by nobody: a marker that is
+    /// set later reads the tier after it was set.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.load(SeqCst) == 0
+    }
+
     /// Makes a change that needs no waiting: `apply` runs while no marker of the key can be inserted.
     pub(crate) fn change_now<T>(&self, key: &[u8], apply: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
@@ -115,6 +130,7 @@ impl Inflight {
 
     /// Begins a change of all keys, and waits until no load is being written.
     pub(crate) async fn flush(&self) -> Flush<'_> {
+        self.active.fetch_add(1, SeqCst);
         self.flushes.fetch_add(1, SeqCst);
         self.epoch.fetch_add(1, SeqCst);
         let flush = Flush { inflight: self };
@@ -194,6 +210,7 @@ impl Marker<'_> {
 impl Drop for Marker<'_> {
     fn drop(&mut self) {
         release(&mut self.inflight.shard(&self.key), &self.key);
+        self.inflight.active.fetch_sub(1, SeqCst);
     }
 }
 
@@ -249,6 +266,8 @@ impl Drop for Change<'_> {
             state.version += 1;
         }
         release(&mut shard, &self.key);
+        drop(shard);
+        self.inflight.active.fetch_sub(1, SeqCst);
     }
 }
 
@@ -272,6 +291,7 @@ impl Drop for Flush<'_> {
     fn drop(&mut self) {
         self.inflight.epoch.fetch_add(1, SeqCst);
         self.inflight.flushes.fetch_sub(1, SeqCst);
+        self.inflight.active.fetch_sub(1, SeqCst);
     }
 }
 
@@ -296,7 +316,7 @@ mod tests {
     use super::*;
 
     fn is_idle(inflight: &Inflight) -> bool {
-        inflight.shards.iter().all(|shard| lock(shard).is_empty())
+        inflight.is_idle() && inflight.shards.iter().all(|shard| lock(shard).is_empty())
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ mod remember_many;
 mod sealed;
 mod sorted_set;
 mod stats;
+mod stripe;
 mod write;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ struct Inner {
     codec: Codec,
     compression: Compression,
     compress_above: usize,
+    jitter: f64,
     strict: bool,
     clock: Clock,
     local: Option<Tier>,

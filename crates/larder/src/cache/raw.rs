@@ -176,7 +176,7 @@ impl SetRaw<'_> {
         let key = self.key.checked()?;
         let options = WriteOptions {
             ttl: self.ttl,
-            ..WriteOptions::new(self.cache.schema)
+            ..WriteOptions::new(self.cache)
         };
         let ttl_ms = options.ttl_ms(inner.default_ttl)?;
         let is_text = std::str::from_utf8(&self.body).is_ok();

@@ -160,7 +160,7 @@ impl Cache {
         Fut: Future,
     {
         let options = LoadOptions {
-            write: WriteOptions::new(self.schema),
+            write: WriteOptions::new(self),
             cache_none: true,
         };
         Remember {

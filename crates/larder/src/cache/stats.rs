@@ -3,14 +3,11 @@
 //! Counting must not slow down a local hit, so each thread adds to its own stripe. Once a second a task adds what is
 //! new to counters in the store, a few small writes per process, so that the program sees what applications do.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-
-use crate::store::StoreStats;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::local::LocalStats;
-
-const STRIPES: usize = 16;
+use super::stripe;
+use crate::store::StoreStats;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -45,24 +42,25 @@ counters! {
 
 const COUNTERS: usize = Counter::ALL.len();
 
+/// The counters of one cache in this process.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    stripes: Box<[Stripe]>,
+    flushed: [AtomicU64; COUNTERS],
+}
+
 /// One thread's counters, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; COUNTERS]);
 
-/// The counters of one cache in this process.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    stripes: [Stripe; STRIPES],
-    flushed: [AtomicU64; COUNTERS],
-}
-
-fn stripe_index() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: Cell<usize> = Cell::new(NEXT.fetch_add(1, Relaxed) % STRIPES);
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            stripes: (0..=stripe::OWNED).map(|_| Stripe::default()).collect(),
+            flushed: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
-    INDEX.get()
 }
 
 impl Counters {
@@ -73,7 +71,14 @@ impl Counters {
 
     #[inline]
     pub(crate) fn add(&self, counter: Counter, by: u64) {
-        self.stripes[stripe_index()].0[counter as usize].fetch_add(by, Relaxed);
+        let index = stripe::index();
+        let cell = &self.stripes[index].0[counter as usize];
+        if index < stripe::OWNED {
+            // Only this thread writes this cell, so no locked instruction is needed.
+            cell.store(cell.load(Relaxed) + by, Relaxed);
+        } else {
+            cell.fetch_add(by, Relaxed);
+        }
     }
 
     pub(crate) fn sum(&self, counter: Counter) -> u64 {

@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering::SeqCst, fence};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -28,11 +29,12 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
-    pub(super) fn new(schema: u32) -> Self {
+    /// Returns what the cache does unless the call says otherwise.
+    pub(super) fn new(cache: &Cache) -> Self {
         Self {
             ttl: Ttl::Default,
-            jitter: 0.0,
-            schema,
+            jitter: cache.inner.jitter,
+            schema: cache.schema,
         }
     }
 
@@ -72,7 +74,7 @@ impl Cache {
             cache: self,
             key: key.into(),
             value,
-            options: WriteOptions::new(self.schema),
+            options: WriteOptions::new(self),
         }
     }
 
@@ -103,7 +105,7 @@ impl Cache {
         SetMany {
             cache: self,
             entries,
-            options: WriteOptions::new(self.schema),
+            options: WriteOptions::new(self),
         }
     }
 
@@ -462,8 +464,28 @@ impl Inner {
         Ok(())
     }
 
+    /// Stores into a tier without a store. Nothing is locked while nothing else goes on.
     fn set_local_only(&self, key: &[u8], prepared: Prepared) {
-        self.set_local_if(key, prepared, || true);
+        if !(self.inflight.is_idle() && self.flights.is_idle()) {
+            self.set_local_if(key, prepared, || true);
+            return;
+        }
+        let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
+            return;
+        };
+        tier.insert(
+            key,
+            value,
+            (prepared.ttl_ms, prepared.ttl_ms),
+            self.clock.monotonic_ms(),
+        );
+        self.counters.count(Counter::Set);
+        fence(SeqCst);
+        if !(self.inflight.is_idle() && self.flights.is_idle()) {
+            // A load or read began meanwhile and may have put an older value over this one.
+            self.flights.forget(key);
+            self.inflight.change_now(key, || tier.remove(key, 0));
+        }
     }
 
     /// Inserts into a tier without a store, if `condition` holds, as one step for this key.

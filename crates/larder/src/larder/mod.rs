@@ -1,0 +1,207 @@
+//! The whole box: stores and caches by name, as the configuration says.
+
+mod open;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::cache::Cache;
+use crate::config::{Config, Loaded, Sources, StoreConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// The name that always means the default cache.
+const DEFAULT: &str = "default";
+
+/// Stores and caches by name: what an application opens once and shares. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let larder = larder::Larder::embedded(dir.path()).await?;
+/// let cache = larder.default_cache();
+/// cache.set("user:1", "Ann").await?;
+/// let sessions = larder.partition("sessions")?;
+/// assert_eq!(sessions.get::<String>("user:1").await?, None);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Larder {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    loaded: Loaded,
+    stores: BTreeMap<String, Arc<dyn Store>>,
+    default: Cache,
+    caches: Mutex<BTreeMap<String, Cache>>,
+}
+
+impl Larder {
+    /// Opens what a configuration file says; the environment overrides it.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: the file cannot be read, or something in it is wrong, with its line and the fix; `Unavailable`: a
+    /// store cannot be opened; `Unsupported`: a driver that is not built in.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let sources = Sources::new().file(path.as_ref()).process_environment();
+        Self::from_loaded(Config::load(&sources)?).await
+    }
+
+    /// Opens what the environment says; without any of its variables, the embedded default.
+    ///
+    /// # Errors
+    /// As [`Larder::open`].
+    pub async fn from_env() -> Result<Self> {
+        Self::from_loaded(Config::load(&Sources::new().process_environment())?).await
+    }
+
+    /// Opens the embedded default in a directory: `cache.db`, shared safely with other processes. Reads no
+    /// configuration and no environment.
+    ///
+    /// # Errors
+    /// `Unavailable`: the directory or the file cannot be created or read.
+    pub async fn embedded(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref().to_str().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                "the directory's name is not UTF-8",
+            )
+        })?;
+        Self::from_loaded(Config::load(&Sources::new().flag("dir", dir))?).await
+    }
+
+    /// Opens what a loaded configuration says. Blocks for some milliseconds per embedded store.
+    ///
+    /// # Errors
+    /// As [`Larder::open`].
+    pub async fn from_loaded(loaded: Loaded) -> Result<Self> {
+        let open = |(name, config): (&String, &StoreConfig)| {
+            let store = open::store(config).map_err(|error| error.store(name.clone()))?;
+            Ok((name.clone(), store))
+        };
+        let stores = loaded
+            .config
+            .stores
+            .iter()
+            .map(open)
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let default = configured(&loaded.config, &stores, DEFAULT)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let caches = Mutex::default();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                loaded,
+                stores,
+                default,
+                caches,
+            }),
+        })
+    }
+
+    /// Returns the effective configuration with the origins of its settings, and its warnings.
+    #[must_use]
+    pub fn loaded(&self) -> &Loaded {
+        &self.inner.loaded
+    }
+
+    /// Returns the default cache.
+    #[must_use]
+    pub fn default_cache(&self) -> Cache {
+        self.inner.default.clone()
+    }
+
+    /// Returns a cache by its name: `default`, one of `[caches]`, or a store.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: there is none of this name.
+    pub fn cache(&self, name: &str) -> Result<Cache> {
+        if name == DEFAULT {
+            return Ok(self.default_cache());
+        }
+        let mut caches = self.caches();
+        if let Some(cache) = caches.get(name) {
+            return Ok(cache.clone());
+        }
+        let cache = configured(&self.inner.loaded.config, &self.inner.stores, name)?;
+        caches.insert(name.to_owned(), cache.clone());
+        Ok(cache)
+    }
+
+    /// Returns the cache of this name, or a partition of the default cache's store: a namespace of its own with the
+    /// default cache's settings. No configuration is needed.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: the name is empty or over 128 bytes.
+    pub fn partition(&self, name: &str) -> Result<Cache> {
+        let config = &self.inner.loaded.config;
+        if config.cache(name).is_some() {
+            return self.cache(name);
+        }
+        let mut caches = self.caches();
+        if let Some(cache) = caches.get(name) {
+            return Ok(cache.clone());
+        }
+        let mut settings = config
+            .cache(DEFAULT)
+            .ok_or_else(|| unknown(config, DEFAULT))?;
+        settings.name = name.to_owned();
+        let cache = open::cache(config, &settings, &self.inner.stores)?;
+        caches.insert(name.to_owned(), cache.clone());
+        Ok(cache)
+    }
+
+    /// Returns `default`, the names of `[caches]` and those of partitions that were opened, sorted.
+    #[must_use]
+    pub fn cache_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.caches().keys().cloned().collect();
+        names.push(DEFAULT.to_owned());
+        names.extend(self.inner.loaded.config.caches.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Hands what was counted to the stores. For the end of a program.
+    ///
+    /// # Errors
+    /// The first of the stores' errors; the others are flushed all the same.
+    pub async fn shutdown(&self) -> Result<()> {
+        let mut caches: Vec<Cache> = self.caches().values().cloned().collect();
+        caches.push(self.default_cache());
+        let mut result = Ok(());
+        for cache in caches {
+            result = result.and(cache.flush_stats().await);
+        }
+        result
+    }
+
+    fn caches(&self) -> MutexGuard<'_, BTreeMap<String, Cache>> {
+        self.inner
+            .caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn configured(
+    config: &Config,
+    stores: &BTreeMap<String, Arc<dyn Store>>,
+    name: &str,
+) -> Result<Cache> {
+    let settings = config.cache(name).ok_or_else(|| unknown(config, name))?;
+    open::cache(config, &settings, stores)
+}
+
+fn unknown(config: &Config, name: &str) -> Error {
+    let known: Vec<_> = config.cache_names().collect();
+    let message = format!(
+        "there is no cache named {name:?}; there are {}",
+        known.join(", ")
+    );
+    Error::new(ErrorKind::InvalidConfig, message)
+}
