@@ -164,4 +164,3 @@ pub fn run() {
         target(&mixed[1].name, mixed[1].median() / mixed[0].median(), 0.7, false);
     }
 }
-

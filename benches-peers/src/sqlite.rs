@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::runtime::Runtime;
 
 use crate::measure::{self, Peer, nanos_per_op, rounds, target};
-use crate::workload::{keys, zipf};
+use crate::workload::{keys, noise, zipf};
 
 const COUNT: usize = 20_000;
 const OPS: usize = 20_000;
@@ -39,7 +39,7 @@ pub fn run() {
     let connection = bare(dir.path());
     let store = SqliteStore::open(dir.path().join("cache.db")).expect("the store opens");
     let cache = Cache::builder(store).build().expect("the options are valid");
-    let (keys, value) = (keys(COUNT), Bytes::from(vec![b'v'; 1024]));
+    let (keys, value) = (keys(COUNT), noise());
     let hour = std::time::Duration::from_secs(3600);
     connection.execute_batch("BEGIN").expect("it begins");
     keys.iter().for_each(|key| bare_set(&connection, key, &value));
@@ -65,7 +65,7 @@ pub fn run() {
         })),
     ];
     let rows = rounds(ROUNDS, &mut gets);
-    measure::print("get hit, 1 KB", "us", &rows);
+    measure::print("get hit, 1000 B", "us", &rows);
     target("get, ratio", rows[1].median() / rows[0].median(), 1.5, true);
     target("get, us", rows[1].median(), 15.0, true);
     drop(gets);
@@ -84,7 +84,7 @@ pub fn run() {
         })),
     ];
     let rows = rounds(ROUNDS, &mut sets);
-    measure::print("set, one transaction each, 1 KB", "us", &rows);
+    measure::print("set, one transaction each, 1000 B", "us", &rows);
     target("set, ratio", rows[1].median() / rows[0].median(), 1.5, true);
     target("set, us", rows[1].median(), 25.0, true);
     drop(sets);
@@ -111,5 +111,5 @@ fn concurrent(runtime: &Runtime, cache: &Cache, keys: &[String], value: &Bytes) 
             });
         }) / 1e3
     }))];
-    measure::print("set, concurrent, 1 KB", "us per set", &rounds(ROUNDS, &mut peers));
+    measure::print("set, concurrent, 1000 B", "us per set", &rounds(ROUNDS, &mut peers));
 }

@@ -23,3 +23,9 @@ pub fn zipf(count: usize, exponent: f64, accesses: usize, seed: u64) -> Vec<usiz
     let distribution = Zipf::new(count as f64, exponent).expect("the parameters are valid");
     (0..accesses).map(|_| distribution.sample(&mut rng) as usize - 1).collect()
 }
+
+/// A thousand bytes that do not compress, and that are below the size where compression is tried.
+pub fn noise() -> Bytes {
+    let mut rng = SmallRng::seed_from_u64(42);
+    (0..1000).map(|_| rand::Rng::random::<u8>(&mut rng)).collect::<Vec<u8>>().into()
+}

@@ -15,6 +15,8 @@
 //! store laws and fault injection). Without default features: the memory store and the cache, nothing else.
 
 pub mod cache;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod store;
 
 mod clock;
@@ -27,6 +29,8 @@ mod glob;
 mod key;
 #[cfg(feature = "config")]
 mod larder;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ttl;
 
 pub use cache::{Cache, Local, RememberError};
@@ -38,6 +42,8 @@ pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 #[cfg(feature = "config")]
 pub use larder::Larder;
+#[cfg(feature = "file")]
+pub use store::File as FileStore;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};

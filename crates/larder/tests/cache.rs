@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use larder::cache::MaybeReady;
 use larder::{
-    Cache, Codec, Compression, ErrorKind, Key, Local, ManualClock, MemoryStore, NullStore,
-    RememberError, SqliteStore, Store, TimeLeft, Ttl,
+    Cache, Codec, Compression, ErrorKind, FileStore, Key, Local, ManualClock, MemoryStore,
+    NullStore, RememberError, SqliteStore, Store, TimeLeft, Ttl,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,12 @@ fn fixture(store: &str, local: bool) -> Fixture {
     let path = dir.path().join("cache.db");
     let builder = match store {
         "memory" => Cache::builder(MemoryStore::builder().clock(clock).build().unwrap()),
+        "file" => Cache::builder(
+            FileStore::builder(dir.path().join("files"))
+                .clock(clock)
+                .build()
+                .unwrap(),
+        ),
         "sqlite" => Cache::builder(SqliteStore::builder(path).clock(clock).build().unwrap()),
         _ => Cache::builder(NullStore::new()),
     };
@@ -57,6 +63,8 @@ macro_rules! on_every_cache {
         on_every_cache!(@kind memory_local "memory" true $($test)*);
         on_every_cache!(@kind sqlite "sqlite" false $($test)*);
         on_every_cache!(@kind sqlite_local "sqlite" true $($test)*);
+        on_every_cache!(@kind file "file" false $($test)*);
+        on_every_cache!(@kind file_local "file" true $($test)*);
         on_every_cache!(@kind local_only "null" true $($test)*);
     };
     (@kind $kind:ident $store:literal $local:literal $($test:ident)*) => {
@@ -461,7 +469,7 @@ async fn write_through_off_still_removes_the_old_copy() {
 
 #[tokio::test]
 async fn counters_are_exact_and_share_the_key_space() {
-    for store in ["memory", "sqlite"] {
+    for store in ["memory", "sqlite", "file"] {
         let f = fixture(store, true);
         let cache = &f.cache;
         cache.set("views", &40u8).ttl(HOUR).await.unwrap();

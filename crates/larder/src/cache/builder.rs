@@ -19,24 +19,6 @@ const COMPRESS_ABOVE_BYTES: usize = 1024;
 /// The longest prefix or cache name, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A store, or a shared one.
-pub trait IntoStore {
-    /// Returns the shared store.
-    fn into_store(self) -> Arc<dyn Store>;
-}
-
-impl<S: Store> IntoStore for S {
-    fn into_store(self) -> Arc<dyn Store> {
-        Arc::new(self)
-    }
-}
-
-impl IntoStore for Arc<dyn Store> {
-    fn into_store(self) -> Arc<dyn Store> {
-        self
-    }
-}
-
 /// Options of a [`Cache`].
 #[derive(Debug, Clone)]
 #[must_use]
@@ -55,7 +37,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    /// Starts a cache on a store that is shared already.
+    pub fn shared(store: Arc<dyn Store>) -> Self {
         Self {
             store,
             name: "default".into(),

@@ -24,7 +24,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub use self::builder::{Builder, IntoStore};
+pub use self::builder::Builder;
 pub use self::counter::Increment;
 pub use self::listing::KeyStream;
 pub use self::local::{Local, LocalStats};
@@ -95,9 +95,9 @@ struct Inner {
 }
 
 impl Cache {
-    /// Starts a cache on a store: a store itself or an `Arc<dyn Store>`.
-    pub fn builder(store: impl IntoStore) -> Builder {
-        Builder::new(store.into_store())
+    /// Starts a cache on a store. For an `Arc<dyn Store>`, [`Builder::shared`] saves a hop per call.
+    pub fn builder(store: impl Store) -> Builder {
+        Builder::shared(Arc::new(store))
     }
 
     /// Returns a handle that writes this schema version and treats entries of any other as misses.

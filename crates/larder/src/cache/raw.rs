@@ -5,10 +5,11 @@ use std::future::IntoFuture;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::stats::Counter;
 use super::write::{Prepared, WriteOptions};
 use super::{Cache, Inner};
 use crate::codec::{Codec, Encoding, to_json};
-use crate::envelope::{Envelope, Header, Kind};
+use crate::envelope::{self, Envelope, Header, Kind, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::{Condition, Entry};
@@ -80,19 +81,26 @@ pub struct Inspection {
 impl Cache {
     /// Returns an entry's body as bytes, of whatever type it is. Does not use the local tier. Cost: one round trip.
     ///
+    /// Unlike [`Cache::get`] it does not take a dead store for a miss: whoever asks for bytes has no loader to fall
+    /// back on. A damaged entry is a miss. Counted as a read.
+    ///
     /// # Errors
-    /// `InvalidKey`; `WrongType`: a sorted set. Only when strict: the store's errors.
+    /// `InvalidKey`; `WrongType`: a sorted set; the store's errors.
     pub async fn get_raw(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<RawValue>> {
         let key = key.into();
-        let key = key.checked()?;
-        let entry = match self.inner.fetch(key).await {
-            Ok(entry) => entry,
-            Err(error) => self.inner.absorb(self.inner.tagged(error, "get", key))?,
-        };
-        entry.map_or(Ok(None), |entry| self.inner.raw_value(key, &entry))
+        let (key, inner) = (key.checked()?, &self.inner);
+        inner.flusher.ensure(inner);
+        match inner.fetch(key).await {
+            Ok(entry) => inner.raw_value(key, entry.as_ref()),
+            Err(error) => {
+                inner.counters.count(Counter::ReadError);
+                Err(inner.tagged(error, "get", key))
+            }
+        }
     }
 
-    /// Returns one raw value per key, same order; sorted sets and damaged entries are `None`. Cost: one round trip.
+    /// Returns one raw value per key, same order; sorted sets and damaged entries are `None`. Counted as reads.
+    /// Cost: one round trip.
     ///
     /// # Errors
     /// `InvalidKey`; the store's errors.
@@ -105,13 +113,15 @@ impl Cache {
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
         let asked: Vec<&[u8]> = keys.iter().map(crate::key::Key::as_bytes).collect();
-        let entries = self
-            .inner
-            .store
-            .get_many(&self.inner.namespace, &asked)
-            .await?;
+        let inner = &self.inner;
+        inner.flusher.ensure(inner);
+        let entries = inner.store.get_many(&inner.namespace, &asked).await;
+        let entries = entries.map_err(|error| {
+            inner.counters.add(Counter::ReadError, asked.len() as u64);
+            error.store(inner.store.name()).operation("get_many")
+        })?;
         let raw = |(key, entry): (&&[u8], Option<Entry>)| {
-            self.inner.raw_value(key, &entry?).ok().flatten()
+            inner.raw_value(key, entry.as_ref()).ok().flatten()
         };
         Ok(asked.iter().zip(entries).map(raw).collect())
     }
@@ -211,18 +221,32 @@ impl<'a> IntoFuture for SetRaw<'a> {
 }
 
 impl Inner {
-    fn raw_value(&self, key: &[u8], entry: &Entry) -> Result<Option<RawValue>> {
-        let Ok(envelope) = Envelope::open(&entry.value) else {
-            return Ok(None);
+    /// Turns what the store returned into bytes, and counts the read.
+    fn raw_value(&self, key: &[u8], entry: Option<&Entry>) -> Result<Option<RawValue>> {
+        let (counter, value) = match entry.map(|entry| self.open_raw(entry)) {
+            None => (Counter::Absent, Ok(None)),
+            Some(Ok(value)) => (Counter::StoreHit, Ok(Some(value))),
+            Some(Err(Unopened::Unreadable(Unreadable::UnknownLayout))) => {
+                (Counter::UnknownLayout, Ok(None))
+            }
+            Some(Err(Unopened::Unreadable(Unreadable::Damaged))) => (Counter::Damaged, Ok(None)),
+            Some(Err(Unopened::Refused(error))) => {
+                (Counter::Decode, Err(self.tagged(error, "get", key)))
+            }
         };
+        self.counters.count(counter);
+        value
+    }
+
+    fn open_raw(&self, entry: &Entry) -> Result<RawValue, Unopened> {
+        let envelope = Envelope::open(&entry.value).map_err(Unopened::Unreadable)?;
         if envelope.header.kind != Kind::Value {
-            return Err(self.tagged(crate::envelope::wrong_type(), "get", key));
+            return Err(Unopened::Refused(envelope::wrong_type()));
         }
-        let body = match envelope.plain_body() {
-            Ok(body) => body,
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-            Err(_damaged) => return Ok(None),
-        };
+        let body = envelope.plain_body().map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => Unopened::Refused(error),
+            _ => Unopened::Unreadable(Unreadable::Damaged),
+        })?;
         let encoding = envelope.header.encoding;
         let content_type = match encoding {
             Encoding::Raw => envelope.header.content_type,
@@ -230,23 +254,28 @@ impl Inner {
             Encoding::Codec(Codec::MessagePack) => "application/vnd.msgpack".to_owned(),
             Encoding::Codec(_) => BINARY.to_owned(),
         };
-        let is_typed = encoding != Encoding::Raw;
-        Ok(Some(RawValue {
+        Ok(RawValue {
             body,
             content_type,
-            is_typed,
+            is_typed: encoding != Encoding::Raw,
             time_left: self.time_left(entry),
             encoding,
-        }))
+        })
     }
+}
+
+/// Why an entry has no bytes to give.
+enum Unopened {
+    Unreadable(Unreadable),
+    Refused(Error),
 }
 
 fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
     let opened = Envelope::open(&entry.value);
     let damage = match &opened {
         Ok(_) => None,
-        Err(crate::envelope::Unreadable::Damaged) => Some("damaged"),
-        Err(crate::envelope::Unreadable::UnknownLayout) => Some("unknown layout"),
+        Err(Unreadable::Damaged) => Some("damaged"),
+        Err(Unreadable::UnknownLayout) => Some("unknown layout"),
     };
     let plain_bytes = opened
         .as_ref()
@@ -271,5 +300,29 @@ fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
         stored_bytes: entry.value.len() as u64,
         plain_bytes,
         damage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[tokio::test]
+    async fn raw_reads_are_counted() -> Result<()> {
+        let cache = Cache::builder(Memory::new()).build()?;
+        cache.set_raw("k", "v").await?;
+        cache.sorted_set("s").add([(1.0, "m")]).await?;
+        assert!(cache.get_raw("k").await?.is_some());
+        assert!(cache.get_raw("absent").await?.is_none());
+        let error = cache.get_raw("s").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+        let many = cache.get_many_raw(["k", "absent", "s"]).await?;
+        assert_eq!(many.iter().flatten().count(), 1);
+
+        let counts = cache.stats().await?.process;
+        assert_eq!(counts.hits(), 2);
+        assert_eq!((counts.misses.absent, counts.misses.decode), (2, 2));
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::flight::{Entered, Pilot};
+use super::inflight::Marker;
 use super::remember::{LoadOptions, RememberError, run_loader};
 use super::stats::Counter;
 use super::write::WriteOptions;
@@ -24,7 +25,7 @@ impl Cache {
     /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
     /// for, which is not stored. Keys that another task is loading already are waited for.
     ///
-    /// Cost: two round trips besides the load and the read.
+    /// Cost: three round trips besides the load.
     ///
     /// # Errors
     /// As [`Cache::remember`]; an error of the load is an error of the call.
@@ -169,7 +170,7 @@ impl Inner {
         }
         if !pilots.is_empty() {
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.fly_many(pilots, load(asked), options).await });
+            tokio::spawn(async move { inner.fly_many(pilots, asked, load, options).await });
         }
         let mut loaded: HashMap<Key, Option<Arc<V>>> = HashMap::new();
         for (name, waiter) in waiters {
@@ -187,41 +188,94 @@ impl Inner {
     }
 
     /// Runs one load for several flights and lands them all.
-    async fn fly_many<V, E>(
+    async fn fly_many<K, F, Fut, V, E>(
         self: Arc<Self>,
         pilots: Vec<Pilot<V, E>>,
-        load: impl Future<Output = Result<Result<HashMap<Key, V>>, E>> + Send,
+        asked: Vec<K>,
+        load: F,
         options: LoadOptions,
     ) where
-        V: Clone + Serialize + Send + Sync + 'static,
+        K: Send + 'static,
+        F: FnOnce(Vec<K>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Result<HashMap<Key, V>>, E>> + Send + 'static,
+        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let markers: Vec<_> = pilots
+        let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
+        let markers: Vec<_> = keys
             .iter()
-            .map(|pilot| self.inflight.mark(pilot.key()))
+            .map(|key| self.inflight.mark(key.as_bytes()))
             .collect();
+        // Other flights may have landed between this caller's read and their start.
+        let again = self
+            .look_again_many(&keys, options.write.schema, &markers)
+            .await;
+        let (mut led, mut missing) = (Vec::new(), Vec::new());
+        let all = pilots.into_iter().zip(asked).zip(&markers).zip(again);
+        for (((pilot, key), marker), found) in all {
+            match found {
+                Some(value) => pilot.land(Ok(Some(value))),
+                None => {
+                    led.push((pilot, marker));
+                    missing.push(key);
+                }
+            }
+        }
+        if led.is_empty() {
+            return;
+        }
         self.counters.count(Counter::Load);
-        let outcome = run_loader(load)
-            .await
-            .and_then(|pairs| pairs.map_err(RememberError::Cache));
-        let mut pairs = match outcome {
+        let loading = async move { load(missing).await };
+        let outcome = run_loader(loading).await;
+        let mut pairs = match outcome.and_then(|pairs| pairs.map_err(RememberError::Cache)) {
             Ok(pairs) => pairs,
             Err(error) => {
                 self.counters.count(Counter::LoadFailed);
-                return pilots
+                return led
                     .into_iter()
-                    .for_each(|pilot| pilot.land(Err(error.clone())));
+                    .for_each(|(pilot, _)| pilot.land(Err(error.clone())));
             }
         };
-        let take = |pilot: &Pilot<V, E>| pairs.remove(&Key::from(pilot.key())).map(Arc::new);
-        let values: Vec<_> = pilots.iter().map(take).collect();
-        let found = pilots.iter().zip(&values).zip(&markers);
-        let found = found
-            .filter_map(|((pilot, value), marker)| Some((pilot.key(), value.as_ref()?, marker)));
-        self.store_loaded(found.collect(), options).await;
-        drop(markers);
-        for (pilot, value) in pilots.into_iter().zip(values) {
+        let take =
+            |(pilot, _): &(Pilot<V, E>, _)| pairs.remove(&Key::from(pilot.key())).map(Arc::new);
+        let values: Vec<_> = led.iter().map(take).collect();
+        let loaded = led.iter().zip(&values);
+        let loaded = loaded
+            .filter_map(|((pilot, marker), value)| Some((pilot.key(), value.as_ref()?, *marker)));
+        self.store_loaded(loaded.collect(), options).await;
+        for ((pilot, _), value) in led.into_iter().zip(values) {
             pilot.land(Ok(value));
         }
+    }
+
+    /// Reads the keys once more, counting nothing.
+    async fn look_again_many<V>(
+        &self,
+        keys: &[Key],
+        schema: u32,
+        markers: &[Marker<'_>],
+    ) -> Vec<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let asked: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+        let now_ms = self.clock.monotonic_ms();
+        let local = |key: &&[u8]| {
+            self.local
+                .as_ref()
+                .and_then(|tier| tier.get::<V>(key, now_ms))
+        };
+        let mut values: Vec<_> = asked.iter().map(local).collect();
+        let Ok(entries) = self.store.get_many(&self.namespace, &asked).await else {
+            return values;
+        };
+        for (((value, entry), key), marker) in
+            values.iter_mut().zip(entries).zip(asked).zip(markers)
+        {
+            if let (None, Some(entry)) = (&value, entry) {
+                *value = self.promote(key, &entry, schema, Some(marker)).ok();
+            }
+        }
+        values
     }
 }

@@ -3,7 +3,6 @@
 use std::future::IntoFuture;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering::SeqCst, fence};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -464,7 +463,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Stores into a tier without a store. Nothing is locked while nothing else goes on.
+    /// Stores into a tier without a store. Nothing is locked here while nothing else goes on.
+    ///
+    /// A load counts itself as active, then looks into the tier, then loads. Either it finds this value there, or it
+    /// looked before the insertion, under the slot's lock; then the second look here sees it as active.
     fn set_local_only(&self, key: &[u8], prepared: Prepared) {
         if !(self.inflight.is_idle() && self.flights.is_idle()) {
             self.set_local_if(key, prepared, || true);
@@ -480,7 +482,6 @@ impl Inner {
             self.clock.monotonic_ms(),
         );
         self.counters.count(Counter::Set);
-        fence(SeqCst);
         if !(self.inflight.is_idle() && self.flights.is_idle()) {
             // A load or read began meanwhile and may have put an older value over this one.
             self.flights.forget(key);

@@ -9,8 +9,9 @@ mod compression;
 mod integer;
 mod raw;
 
+use serde::Deserialize as _;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub use compression::Compression;
 pub(crate) use compression::{MAX_PLAIN_BYTES, compress, decompress};
@@ -111,14 +112,13 @@ impl Codec {
 }
 
 fn decode_messagepack<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
-    let mut rest = bytes;
-    let mut reader = rmp_serde::Deserializer::new(&mut rest);
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(MAX_DEPTH);
     let value = V::deserialize(&mut reader).map_err(decode_error)?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(Error::new(ErrorKind::Codec, "bytes follow the value"))
+    // Nothing is left when not even the first byte of one more value can be read.
+    match IgnoredAny::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(Error::new(ErrorKind::Codec, "bytes follow the value")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cache::{Cache, Local};
+use crate::cache::{Builder, Cache, Local};
 use crate::config::{CacheConfig, Config, Driver, LocalConfig, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Memory, Null, Store};
@@ -40,7 +40,7 @@ pub(super) fn cache(
     };
     let store = stores.get(&cache.store).ok_or_else(unknown)?;
     let settings = &cache.settings;
-    let builder = Cache::builder(Arc::clone(store))
+    let builder = Builder::shared(Arc::clone(store))
         .name(&cache.name)
         .prefix(&settings.prefix)
         .version(settings.version)

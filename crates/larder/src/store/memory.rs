@@ -326,7 +326,7 @@ impl Inner {
         let present = shard
             .entries
             .peek(lookup)
-            .filter(|entry| is_live(entry, now_ms))
+            .filter(|entry| is_live(entry, now_ms) && envelope::is_readable(&entry.value))
             .cloned();
         let created = expiry.at(now_ms, None);
         let ttl_ms = created.map(|at| at - now_ms);
@@ -425,8 +425,9 @@ impl Inner {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let live: HashSet<u64> = known.values().copied().collect();
-        drop(known);
+        // Read under the lock: an id given out after it would be old and yet not among the live ones.
         let newest = self.next_namespace.load(Ordering::Relaxed);
+        drop(known);
         if newest as usize > live.len() + 1 {
             for shard in &self.shards {
                 let keep =
@@ -584,5 +585,40 @@ impl Store for Memory {
             expired: self.inner.expired.load(Ordering::Relaxed),
             ..StoreStats::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Expiry;
+
+    #[test]
+    fn sweep_keeps_what_new_namespaces_hold() {
+        let inner = Inner::new(DEFAULT_CAPACITY_BYTES, Clock::system());
+        let namespace = |n: u32| Namespace::new("test", "memory", n);
+        // With something to drop, each sweep looks at all entries.
+        inner.namespace_id(&namespace(0));
+        inner.clear(&namespace(0));
+        let put = Write::put(b"k", Bytes::from_static(b"value"), Expiry::Never);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for n in 1..20_000 {
+                    let id = inner.namespace_id(&namespace(n));
+                    assert!(inner.write(id, &put).unwrap());
+                    let lookup = Lookup {
+                        namespace: id,
+                        key: b"k",
+                    };
+                    assert!(
+                        inner.get(&lookup, 0).is_some(),
+                        "namespace {n} lost its entry"
+                    );
+                }
+            });
+            while !writer.is_finished() {
+                inner.sweep();
+            }
+        });
     }
 }

@@ -13,6 +13,7 @@ mod file;
 mod janitor;
 mod memory;
 mod null;
+mod shared;
 mod sorted_set;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -82,6 +83,9 @@ pub enum Expiry {
     Keep,
 }
 
+/// The latest expiry, so that stores may keep it in a signed number.
+const MAX_EXPIRES_AT_MS: u64 = i64::MAX as u64;
+
 impl Expiry {
     /// Returns the expiry of a resolved TTL.
     #[must_use]
@@ -92,7 +96,7 @@ impl Expiry {
     /// Returns the absolute time, given the store's time and the present entry's expiry.
     pub(crate) fn at(self, now_ms: u64, present: Option<u64>) -> Option<u64> {
         match self {
-            Self::After(ttl_ms) => Some(now_ms.saturating_add(ttl_ms)),
+            Self::After(ttl_ms) => Some(now_ms.saturating_add(ttl_ms).min(MAX_EXPIRES_AT_MS)),
             Self::Never => None,
             Self::Keep => present,
         }
@@ -368,6 +372,9 @@ pub(crate) async fn increment_by_swap<S: Store + ?Sized>(
     by: i64,
     expiry: Expiry,
 ) -> Result<i64> {
+    if !store.capabilities().counters {
+        return Err(Error::unsupported("counters").store(store.name()));
+    }
     for _ in 0..MAX_CAS_ATTEMPTS {
         let present = store.get_many(namespace, &[key]).await?.pop().flatten();
         let ttl_ms = match expiry {

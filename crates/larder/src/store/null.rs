@@ -10,7 +10,7 @@ use crate::key::Namespace;
 /// A store that accepts every write and forgets it at once.
 ///
 /// In front of it, a cache with a local tier is an in-process cache of typed values.
-/// Counters and sorted sets start from nothing on every call.
+/// Counters and sorted sets answer `Unsupported`: one that forgets would be wrong without a sign of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Null;
 

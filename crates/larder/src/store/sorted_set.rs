@@ -121,18 +121,20 @@ impl SortedSet {
             if score.is_nan() {
                 return Err(Error::argument("a score must be a number").key(member));
             }
+            // Makes 0 of -0, so that members with either are ordered by their bytes.
+            let score = *score + 0.0;
             match self
                 .members
                 .iter_mut()
                 .find(|(_, present)| present == member)
             {
                 Some((present, _)) => {
-                    changed |= *present != *score;
-                    *present = *score;
+                    changed |= *present != score;
+                    *present = score;
                 }
                 None => {
                     changed = true;
-                    self.members.push((*score, member.clone()));
+                    self.members.push((score, member.clone()));
                 }
             }
         }

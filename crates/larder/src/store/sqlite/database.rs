@@ -3,7 +3,7 @@
 //! Opening is serialised between processes by a lock on `<file>.lock`, so exactly one of them creates or
 //! replaces the file. A file that is damaged or belongs to something else is renamed to
 //! `<file>.aside-<time>` and never deleted. A connection that meets damage later leaves the mark
-//! `<file>.damaged`, which makes the next opening move the file aside.
+//! `<file>.damaged`, which makes the next opening, or the upkeep of an open store, move the file aside.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -39,8 +39,7 @@ pub(super) type FileId = (u64, u64);
 pub(super) fn prepare(path: &Path) -> Result<(FileId, Option<PathBuf>)> {
     create_parent(path).map_err(|error| io_error(path, error))?;
     let _lock = lock_opening(path).map_err(|error| io_error(path, error))?;
-    let marked = damage_mark(path);
-    let usable = !marked.exists() && is_usable(path)?;
+    let usable = !is_marked_damaged(path) && is_usable(path)?;
     let moved = if usable { None } else { move_aside(path)? };
     create_file(path).map_err(|error| io_error(path, error))?;
     let connection = open_raw(path)?;
@@ -70,7 +69,12 @@ pub(super) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Asks the next opening to move the file aside.
+/// Returns whether a connection met damage since the file was opened.
+pub(super) fn is_marked_damaged(path: &Path) -> bool {
+    damage_mark(path).exists()
+}
+
+/// Asks the next opening to move the file aside, which the upkeep of each open store soon does.
 pub(super) fn mark_damaged(path: &Path) {
     if let Err(error) = File::create(damage_mark(path)) {
         tracing::warn!(path = %path.display(), %error, "cannot mark the cache database as damaged");

@@ -277,7 +277,7 @@ fn increment(
     (expiry, now_ms): (Expiry, u64),
 ) -> rusqlite::Result<Result<Reply>> {
     let present = readers::get(&mut readers::get_statement(connection)?, namespace, key)?
-        .filter(|entry| readers::is_live(entry, now_ms));
+        .filter(|entry| readers::is_live(entry, now_ms) && envelope::is_readable(&entry.value));
     let created = expiry.at(now_ms, None);
     let ttl_ms = created.map(|at| at - now_ms);
     let old = present.as_ref().map(|entry| &entry.value);

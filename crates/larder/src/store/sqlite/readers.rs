@@ -23,8 +23,12 @@ const ROWS_PER_KEY: usize = 16;
 /// How long a read waits for a lock, which in WAL mode happens only around recovery.
 const READ_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-const GET: &str = "SELECT e.value, e.expires_at FROM namespaces n CROSS JOIN entries e \
-    ON e.ns = n.id AND e.key = ?2 WHERE n.name = ?1";
+/// The index finds the row, and the row itself must carry the key: when another file takes the place of ours
+/// beneath its log, index and table need not belong together. The index alone answers the first join, so that this
+/// costs no further page.
+const GET: &str = "SELECT e.value, e.expires_at FROM namespaces n \
+    CROSS JOIN entries i ON i.ns = n.id AND i.key = ?2 \
+    CROSS JOIN entries e ON e.rowid = i.rowid AND e.ns = n.id AND e.key = ?2 WHERE n.name = ?1";
 const SCAN: &str = "SELECT e.key, length(e.value), e.expires_at FROM namespaces n CROSS JOIN entries e \
     ON e.ns = n.id WHERE n.name = ?1 AND e.key >= ?2 AND (?3 IS NULL OR e.key < ?3) ORDER BY e.key LIMIT ?4";
 const COUNT: &str =

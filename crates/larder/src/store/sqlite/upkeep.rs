@@ -26,10 +26,14 @@ pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
 
 const SWEEP: &str = "DELETE FROM entries WHERE rowid IN \
     (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
-const EVICT_EXPIRING: &str = "DELETE FROM entries WHERE rowid IN \
-    (SELECT rowid FROM entries WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT ?1)";
-const EVICT_OLDEST: &str =
-    "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries ORDER BY rowid LIMIT ?1)";
+/// Of the next rows, those that begin within the bytes to evict: one row too many at most.
+const EVICT_EXPIRING: &str = "DELETE FROM entries WHERE rowid IN (SELECT id FROM \
+    (SELECT rowid AS id, sum(size) OVER (ORDER BY expires_at, rowid) - size AS before FROM \
+    (SELECT rowid, expires_at, length(key) + length(value) AS size FROM entries \
+    WHERE expires_at IS NOT NULL ORDER BY expires_at, rowid LIMIT ?1)) WHERE before < ?2)";
+const EVICT_OLDEST: &str = "DELETE FROM entries WHERE rowid IN (SELECT id FROM \
+    (SELECT rowid AS id, sum(size) OVER (ORDER BY rowid) - size AS before FROM \
+    (SELECT rowid, length(key) + length(value) AS size FROM entries ORDER BY rowid LIMIT ?1)) WHERE before < ?2)";
 const RECLAIM: &str = "DELETE FROM entries WHERE rowid IN \
     (SELECT e.rowid FROM dead_namespaces d CROSS JOIN entries e ON e.ns = d.id LIMIT ?1)";
 const FORGET_RECLAIMED: &str = "DELETE FROM dead_namespaces WHERE NOT EXISTS \
@@ -68,13 +72,15 @@ impl Upkeep {
         }
     }
 
-    /// Reopens when the path no longer names the open file: it was deleted or moved aside.
+    /// Reopens when the path no longer names the open file: it was deleted or moved aside. A file in which any
+    /// process met damage is moved aside here.
     fn follow_file(&self) -> Result<()> {
         let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if database::file_id(&self.path).is_ok_and(|present| present == *open) {
+        let is_open = database::file_id(&self.path).is_ok_and(|present| present == *open);
+        if is_open && !database::is_marked_damaged(&self.path) {
             return Ok(());
         }
-        tracing::warn!(path = %self.path.display(), "the cache database was replaced; reopening it");
+        tracing::warn!(path = %self.path.display(), "the cache database was replaced or damaged; reopening it");
         let (file, moved) = database::prepare(&self.path)?;
         self.writer.renew()?;
         self.readers.renew();
@@ -139,23 +145,24 @@ impl Upkeep {
 
     /// Evicts what expires soonest, then what was written longest ago, until the bound holds.
     fn evict(&self) -> Result<()> {
-        if self.used_bytes()? <= self.max_bytes {
+        let mut used = self.used_bytes()?;
+        if used <= self.max_bytes {
             return Ok(());
         }
         let target = self.max_bytes / 100 * EVICT_TO_PERCENT;
         for _ in 0..MAX_BATCHES * 16 {
+            let batch = [BATCH_ROWS, (used - target) as i64];
             let evict = |connection: &Connection| match connection
                 .prepare_cached(EVICT_EXPIRING)?
-                .execute([BATCH_ROWS])?
+                .execute(batch)?
             {
-                0 => connection
-                    .prepare_cached(EVICT_OLDEST)?
-                    .execute([BATCH_ROWS]),
+                0 => connection.prepare_cached(EVICT_OLDEST)?.execute(batch),
                 some => Ok(some),
             };
             let gone = self.writer.maintain(evict)?;
             self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
-            if gone == 0 || self.used_bytes()? <= target {
+            used = self.used_bytes()?;
+            if gone == 0 || used <= target {
                 break;
             }
         }

@@ -1,0 +1,87 @@
+//! A shared store is a store: `Arc<dyn Store>` goes wherever a store is expected.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Capabilities, Entry, Expiry, ScanPage, SortedSetOp, SortedSetReply, Store, StoreStats, Write,
+};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::glob::Glob;
+use crate::key::Namespace;
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn clock(&self) -> Clock {
+        (**self).clock()
+    }
+
+    async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        (**self).get_many(namespace, keys).await
+    }
+
+    async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
+        (**self).write_many(namespace, writes).await
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        (**self).clear(namespace).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        (**self).stats().await
+    }
+
+    async fn increment(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+        expiry: Expiry,
+    ) -> Result<i64> {
+        (**self).increment(namespace, key, by, expiry).await
+    }
+
+    async fn sorted_set(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        op: &SortedSetOp,
+    ) -> Result<SortedSetReply> {
+        (**self).sorted_set(namespace, key, op).await
+    }
+
+    async fn scan(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        (**self).scan(namespace, pattern, cursor, limit).await
+    }
+
+    async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        (**self).count(namespace, pattern).await
+    }
+
+    async fn prune(&self, limit: usize) -> Result<u64> {
+        (**self).prune(limit).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        (**self).ping().await
+    }
+}

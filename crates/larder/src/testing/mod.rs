@@ -1,0 +1,15 @@
+//! For tests of stores and of applications: the store laws, faults on demand, and ready-made entries.
+//!
+//! A *law* is a function that holds for every [`Store`](crate::store::Store); [`store_conformance!`](crate::store_conformance)
+//! makes a test of each. [`FlakyStore`] lets any store fail on demand, [`LoadCounter`] counts what a loader
+//! does, and [`ManualClock`](crate::ManualClock) lets time pass without waiting.
+//! Nothing here is needed by, or known to, the rest of the crate.
+
+mod entry;
+mod flaky;
+mod load;
+pub mod store;
+
+pub use self::entry::{body, sealed, sealed_integer, sealed_text, unreadable, write_id};
+pub use self::flaky::{Fault, FaultCounts, FlakyStore};
+pub use self::load::{LoadCounter, LoadFailed};

@@ -1,0 +1,117 @@
+//! Laws of what a store says about itself.
+
+use super::StoreUnderTest;
+use crate::error::{ErrorKind, Result};
+use crate::glob::Glob;
+use crate::store::{Expiry, SortedSetOp};
+use crate::testing::sealed;
+
+/// What the capabilities promise works, and what they exclude answers `Unsupported`.
+pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
+    let space = fixture.space();
+    let can = fixture.capabilities();
+    assert_eq!(can, fixture.capabilities(), "they never change");
+    let outcomes = [
+        (
+            can.enumeration,
+            space
+                .store
+                .scan(&space.namespace, &Glob::all(), None, 1)
+                .await
+                .map(drop),
+        ),
+        (can.enumeration, space.count(&Glob::all()).await.map(drop)),
+        (
+            can.counters,
+            space.increment(b"n", 1, Expiry::Never).await.map(drop),
+        ),
+        (
+            can.sorted_sets,
+            space.sorted_set(b"s", SortedSetOp::Len).await.map(drop),
+        ),
+    ];
+    for (promised, outcome) in outcomes {
+        let kind = outcome.map_err(|error| error.kind());
+        assert_eq!(
+            kind,
+            if promised {
+                Ok(())
+            } else {
+                Err(ErrorKind::Unsupported)
+            }
+        );
+    }
+    assert!(
+        can.sorted_sets || !can.native_sorted_sets,
+        "native sets are sets"
+    );
+    Ok(())
+}
+
+/// A store that works answers a ping, and has a short name for messages.
+pub async fn ping_answers(fixture: &StoreUnderTest) -> Result<()> {
+    fixture.store.ping().await?;
+    let name = fixture.store.name();
+    assert!(!name.is_empty() && name.len() <= 32, "{name:?}");
+    assert!(
+        !name.contains(|c: char| c.is_uppercase() || c.is_whitespace()),
+        "{name:?}"
+    );
+    Ok(())
+}
+
+/// The clock of the store is the one it was built with.
+pub async fn clock_is_the_one_given(fixture: &StoreUnderTest) -> Result<()> {
+    let Some(time) = &fixture.time else {
+        return Ok(());
+    };
+    assert_eq!(fixture.store.clock().now_ms(), time.clock().now_ms());
+    time.advance(std::time::Duration::from_millis(1));
+    assert_eq!(fixture.store.clock().now_ms(), time.clock().now_ms());
+    Ok(())
+}
+
+/// The figures cover what was stored and go down with it, where the store can tell.
+pub async fn stats_are_plausible(fixture: &StoreUnderTest) -> Result<()> {
+    let space = fixture.space();
+    let entry = sealed(&[5; 1000]);
+    for n in 0..100 {
+        space.put(&[n], &entry, Expiry::Never).await?;
+    }
+    let stats = fixture.store.stats().await?;
+    assert!(
+        stats.entries.is_none_or(|entries| entries >= 100),
+        "{stats:?}"
+    );
+    assert!(
+        stats.bytes.is_none_or(|bytes| bytes >= 100 * 1000),
+        "{stats:?}"
+    );
+    if let (Some(bytes), Some(capacity)) = (stats.bytes, stats.capacity_bytes) {
+        assert!(bytes <= capacity, "{stats:?}");
+    }
+    assert_eq!(stats.quarantined, 0, "nothing was damaged");
+    Ok(())
+}
+
+/// Reads beside a bulk of writes on other tasks are answered; nothing waits for ever.
+pub async fn mixed_load_is_answered(fixture: &StoreUnderTest) -> Result<()> {
+    let space = fixture.space();
+    super::space::together(24, |task| {
+        let space = space.clone();
+        async move {
+            for n in 0..20_u8 {
+                let key = [n % 5];
+                match task % 4 {
+                    0 => space.put(&key, &sealed(&[n]), Expiry::After(50)).await?,
+                    1 => drop(space.get_many(&[&key, b"x", b"y"]).await?),
+                    2 => drop(space.delete(&key).await?),
+                    _ => drop(space.store.prune(10).await?),
+                }
+            }
+            Ok(())
+        }
+    })
+    .await?;
+    fixture.store.ping().await
+}

@@ -1,0 +1,176 @@
+//! The one list of the store laws, and what makes tests of it.
+
+/// Hands the list of all store laws, by theme, to a macro, behind what that macro is to receive first.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_store_law {
+    ([$($receiver:tt)*] $first:tt) => {
+        $($receiver)*! {
+            $first
+            conditions {
+                conditions_guard_deletes_and_touches
+                if_absent_changes_nothing_where_there_is_an_entry
+                if_absent_is_exclusive
+                if_absent_succeeds_over_an_expired_entry
+                if_absent_succeeds_over_unreadable_bytes
+                if_present_counts_unreadable_bytes_as_absent
+                if_present_needs_a_live_entry
+                if_unchanged_is_exclusive
+                if_unchanged_needs_the_same_write_id
+                touch_changes_the_expiry_only
+                touch_of_a_missing_entry_is_not_applied
+            }
+            counters {
+                absent_counter_starts_with_its_own_expiry
+                concurrent_increments_are_exact
+                counter_is_an_entry_like_any_other
+                counter_starts_at_zero_and_goes_both_ways
+                increment_keeps_the_expiry
+                increment_of_what_is_no_integer_is_refused
+                integers_that_were_set_can_be_incremented
+                overflow_is_refused_and_changes_nothing
+            }
+            entries {
+                bulk_calls_of_a_thousand_keys_work
+                damaged_bytes_are_a_miss_or_come_back_as_they_are
+                delete_reports_whether_there_was_an_entry
+                dropped_write_is_applied_or_not
+                empty_body_is_a_value
+                empty_bulk_calls_answer_nothing
+                get_many_keeps_order_and_duplicates
+                largest_entry_is_kept_or_refused
+                missing_key_is_none
+                one_mebibyte_comes_back_whole
+                overwrite_replaces_value_and_expiry
+                readers_beside_writers_see_whole_values
+                set_then_get_returns_the_same_bytes
+                write_many_reports_each_write_in_order
+                writes_of_one_call_to_one_key_apply_in_order
+            }
+            expiry {
+                expired_entry_cannot_be_deleted
+                expired_entry_is_a_miss
+                expired_entry_is_neither_listed_nor_counted
+                expiry_is_reported_by_the_clock
+                keep_keeps_the_expiry
+                keep_without_an_entry_means_never
+                long_ttls_do_not_wrap
+                prune_removes_only_expired_entries
+                short_ttl_ends_in_milliseconds
+            }
+            health {
+                capabilities_are_honest
+                clock_is_the_one_given
+                mixed_load_is_answered
+                ping_answers
+                stats_are_plausible
+            }
+            keys {
+                keys_may_hold_any_bytes
+                keys_of_any_bytes_are_listed
+            }
+            listing {
+                empty_namespace_lists_nothing
+                foreign_cursors_are_harmless
+                lasting_keys_are_met_despite_churn
+                listed_keys_report_size_and_expiry
+                pages_meet_every_key_once
+                patterns_select_keys
+                rare_matches_are_found
+            }
+            namespaces {
+                clear_beside_writers_leaves_no_zombie
+                clear_empties_exactly_one_namespace
+                clear_of_an_empty_namespace_is_fine
+                namespaces_do_not_mix
+                writes_after_clear_are_visible
+            }
+            sorted_sets {
+                adding_counts_new_members_and_changes_scores
+                concurrent_set_operations_lose_nothing
+                empty_set_disappears
+                kinds_of_entries_do_not_mix
+                length_and_scores_can_be_asked
+                members_are_ordered_by_score_then_bytes
+                members_are_removed_by_name_and_by_score
+                members_may_hold_any_bytes
+                ranks_count_from_both_ends
+                score_ranges_include_both_ends
+                scores_that_are_no_numbers_are_refused
+                set_changes_keep_the_expiry
+                set_is_an_entry_like_any_other
+            }
+        }
+    };
+}
+
+/// Makes a module of tests, one per store law, each on a store of its own.
+///
+/// The second argument is an expression of a [`StoreUnderTest`](crate::testing::store::StoreUnderTest); it sees
+/// what is in scope where the macro stands, runs once per law, and may await.
+///
+/// ```
+/// use larder::store::Memory;
+/// use larder::testing::store::StoreUnderTest;
+/// use larder::{ManualClock, store_conformance};
+///
+/// fn memory() -> StoreUnderTest {
+///     let time = ManualClock::new();
+///     let store = Memory::builder().clock(time.clock()).build().expect("a store in memory");
+///     StoreUnderTest::new(store).time(time)
+/// }
+/// store_conformance!(laws_of_memory, memory());
+/// ```
+#[macro_export]
+macro_rules! store_conformance {
+    ($name:ident, $fixture:expr) => {
+        mod $name {
+            #[allow(
+                unused_imports,
+                reason = "the fixture may need nothing from around the module"
+            )]
+            use super::*;
+            $crate::__each_store_law! { [$crate::__store_law_tests] { $fixture } }
+        }
+    };
+}
+
+/// Makes a test of each law; receives the list.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_law_tests {
+    ({ $fixture:expr } $($theme:ident { $($law:ident)* })*) => {
+        $($(
+            #[test]
+            fn $law() {
+                $crate::testing::store::check(|| async {
+                    $crate::testing::store::$theme::$law(&$fixture).await
+                });
+            }
+        )*)*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    macro_rules! names {
+        ({} $($theme:ident { $($law:ident)* })*) => {
+            [$((
+                include_str!(concat!(stringify!($theme), ".rs")),
+                vec![$(stringify!($law)),*],
+            )),*]
+        };
+    }
+
+    #[test]
+    fn every_law_is_in_the_list() {
+        for (source, listed) in __each_store_law! { [names] {} } {
+            let mut written: Vec<_> = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+                .collect();
+            written.sort_unstable();
+            assert_eq!(written, listed);
+        }
+    }
+}

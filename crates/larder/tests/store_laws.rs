@@ -1,0 +1,88 @@
+//! Every store law on every store of the crate.
+
+use std::sync::Arc;
+
+use larder::store::{Memory, MemoryBuilder, Null, Store};
+use larder::testing::FlakyStore;
+use larder::testing::store::{StoreUnderTest, check, conditions, entries, expiry, health};
+use larder::{ManualClock, store_conformance};
+
+fn memory(options: impl FnOnce(MemoryBuilder) -> MemoryBuilder) -> StoreUnderTest {
+    let time = ManualClock::new();
+    let builder = Memory::builder().clock(time.clock());
+    let store = options(builder).build().expect("a store in memory");
+    StoreUnderTest::new(store).time(time)
+}
+
+/// A store behind two pointers, as applications share one.
+fn shared() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let store = Memory::builder().clock(time.clock()).build();
+    let shared: Arc<dyn Store> = Arc::new(store.expect("a store in memory"));
+    StoreUnderTest::new(shared).time(time)
+}
+
+/// The wrapper must not change a store that it is not told to disturb.
+fn calm() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let store = Memory::builder().clock(time.clock()).build();
+    StoreUnderTest::new(FlakyStore::new(store.expect("a store in memory"), 1)).time(time)
+}
+
+store_conformance!(memory_store, memory(|options| options));
+store_conformance!(
+    memory_store_in_real_time,
+    StoreUnderTest::new(Memory::new())
+);
+store_conformance!(
+    memory_store_of_one_shard,
+    memory(|options| options.capacity_bytes(8 << 20))
+);
+store_conformance!(shared_store, shared());
+store_conformance!(flaky_store_at_rest, calm());
+
+/// The store that keeps nothing obeys the laws of absence, and says honestly what it cannot do.
+#[test]
+fn null_store_is_always_empty_and_honest() {
+    check(|| async {
+        let null = StoreUnderTest::new(Null::new());
+        entries::empty_bulk_calls_answer_nothing(&null).await?;
+        expiry::expired_entry_cannot_be_deleted(&null).await?;
+        conditions::touch_of_a_missing_entry_is_not_applied(&null).await?;
+        health::capabilities_are_honest(&null).await?;
+        health::ping_answers(&null).await
+    });
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite() -> StoreUnderTest {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let time = ManualClock::new();
+    let builder = larder::store::Sqlite::builder(dir.path().join("cache.db")).clock(time.clock());
+    let store = builder.build().expect("a store in a fresh file");
+    StoreUnderTest::new(store).time(time).keep(dir)
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite_in_real_time() -> StoreUnderTest {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = larder::store::Sqlite::open(dir.path().join("cache.db"));
+    StoreUnderTest::new(store.expect("a store in a fresh file")).keep(dir)
+}
+
+#[cfg(feature = "sqlite")]
+store_conformance!(sqlite_store, sqlite());
+#[cfg(feature = "sqlite")]
+store_conformance!(sqlite_store_in_real_time, sqlite_in_real_time());
+
+#[cfg(feature = "file")]
+fn file() -> StoreUnderTest {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let time = ManualClock::new();
+    let builder = larder::store::File::builder(dir.path()).clock(time.clock());
+    let store = builder.build().expect("a store in a fresh directory");
+    StoreUnderTest::new(store).time(time).keep(dir)
+}
+
+#[cfg(feature = "file")]
+store_conformance!(file_store, file());
