@@ -32,7 +32,7 @@ pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
 pub use self::remember::{LoadContext, Remember, RememberError};
 pub use self::remember_many::RememberMany;
-pub use self::sealed::SetSealed;
+pub use self::sealed::{Sealed, SetSealed};
 pub use self::sorted_set::{AddMembers, SortedSet};
 pub use self::stats::{CacheStats, Counts, MissReasons};
 pub use self::write::{Add, Set, SetMany};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Cache;
+use super::raw::{self, RawValue, Unopened};
 use super::write::Prepared;
 use crate::envelope::{Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
@@ -13,26 +14,46 @@ use crate::key::KeyRef;
 use crate::store::Condition;
 use crate::ttl::{TimeLeft, Ttl};
 
-impl Cache {
-    /// Returns an entry of any kind in its stored form, for [`Cache::set_sealed`], and how long it will live.
+/// An entry in its stored form; see [`Cache::get_sealed`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sealed {
+    /// Header and body: versioned, checksummed, not to be taken apart.
+    pub entry: Bytes,
+    /// How long the entry will live.
+    pub time_left: TimeLeft,
+}
+
+impl Sealed {
+    /// Returns the body as bytes, as [`Cache::get_raw`] does.
     ///
-    /// The form is versioned and checksummed; a damaged entry is `None`. Does not use the local tier and counts
-    /// nothing. Cost: one round trip.
+    /// # Errors
+    /// `WrongType`: a sorted set; `Corrupted`: the body does not decompress; `Unsupported`: a compression that is not
+    /// built in.
+    pub fn to_raw(&self) -> Result<RawValue> {
+        raw::open(&self.entry, self.time_left).map_err(|unopened| match unopened {
+            Unopened::Refused(error) => error,
+            Unopened::Unreadable(why) => unreadable(why),
+        })
+    }
+}
+
+impl Cache {
+    /// Returns an entry of any kind in its stored form, for [`Cache::set_sealed`].
+    ///
+    /// A damaged entry is `None`. Does not use the local tier and is not counted as a read. Cost: one round trip.
     ///
     /// # Errors
     /// `InvalidKey`; the store's errors, also when not strict.
-    pub async fn get_sealed(
-        &self,
-        key: impl Into<KeyRef<'_>>,
-    ) -> Result<Option<(Bytes, TimeLeft)>> {
+    pub async fn get_sealed(&self, key: impl Into<KeyRef<'_>>) -> Result<Option<Sealed>> {
         let key = key.into();
         let key = key.checked()?;
         let entry = self.inner.fetch(key).await;
         let entry = entry.map_err(|error| self.inner.tagged(error, "get", key))?;
         let intact = entry.filter(|entry| Envelope::open(&entry.value).is_ok());
-        Ok(intact.map(|entry| {
-            let left = self.inner.time_left(&entry);
-            (entry.value, left)
+        Ok(intact.map(|entry| Sealed {
+            time_left: self.inner.time_left(&entry),
+            entry: entry.value,
         }))
     }
 
@@ -108,12 +129,15 @@ impl<'a> IntoFuture for SetSealed<'a> {
 }
 
 fn verify(entry: &Bytes) -> Result<()> {
-    let message = match Envelope::open(entry) {
-        Ok(_) => return Ok(()),
-        Err(Unreadable::Damaged) => "the sealed entry is damaged",
-        Err(Unreadable::UnknownLayout) => "the bytes are no sealed entry of a known layout",
+    Envelope::open(entry).map(drop).map_err(unreadable)
+}
+
+fn unreadable(why: Unreadable) -> Error {
+    let message = match why {
+        Unreadable::Damaged => "the sealed entry is damaged",
+        Unreadable::UnknownLayout => "the bytes are no sealed entry of a known layout",
     };
-    Err(Error::new(ErrorKind::Corrupted, message))
+    Error::new(ErrorKind::Corrupted, message)
 }
 
 #[cfg(test)]
@@ -138,8 +162,8 @@ mod tests {
         let members = [(1.5, "ann")];
         from.sorted_set("board").add(members).await.unwrap();
         for key in ["typed", "counter", "board"] {
-            let (entry, left) = from.get_sealed(key).await.unwrap().unwrap();
-            let ttl = match left {
+            let Sealed { entry, time_left } = from.get_sealed(key).await.unwrap().unwrap();
+            let ttl = match time_left {
                 TimeLeft::Remaining(left) => Ttl::For(left),
                 TimeLeft::Forever | TimeLeft::Missing => Ttl::Forever,
             };
@@ -155,14 +179,17 @@ mod tests {
         assert_eq!(to.increment("counter", 1).await.unwrap(), 42);
         let board = to.sorted_set("board");
         assert_eq!(board.top(1).await.unwrap(), [(1.5, Bytes::from("ann"))]);
-        assert_eq!(to.get_sealed("absent").await.unwrap(), None);
+        assert!(to.get_sealed("absent").await.unwrap().is_none());
+        assert_eq!(from.stats().await.unwrap().process.hits(), 0);
     }
 
     #[tokio::test]
     async fn damaged_bytes_are_refused_and_change_nothing() {
         let cache = cache();
         cache.set("k", "value").await.unwrap();
-        let (entry, _) = cache.get_sealed("k").await.unwrap().unwrap();
+        let sealed = cache.get_sealed("k").await.unwrap().unwrap();
+        assert!(sealed.to_raw().unwrap().is_typed);
+        let entry = sealed.entry;
         for at in [0, 4, 20, entry.len() - 1] {
             let mut bytes = entry.to_vec();
             bytes[at] ^= 1;
