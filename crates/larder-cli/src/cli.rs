@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Config(commands::config::Command),
     /// Check that everything the cache needs is well
     Doctor(commands::doctor::Args),
+    /// Serve the HTTP API and the status page
+    Serve(commands::serve::Args),
     /// Print the completions of a shell
     Completions(commands::completions::Args),
 }

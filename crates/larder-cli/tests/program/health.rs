@@ -21,6 +21,7 @@ fn a_store_that_cannot_be_reached_is_exit_code_5() {
         "cache set k v",
         "cache keys",
         "cache status",
+        "serve --listen 127.0.0.1:0",
     ] {
         let ran = unreachable(&home, line);
         assert_eq!(ran.exits(5), "", "{line}");

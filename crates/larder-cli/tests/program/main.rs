@@ -4,6 +4,7 @@ mod config;
 mod health;
 mod keys;
 mod removal;
+mod serve;
 mod status;
 mod support;
 mod terminal;
