@@ -187,7 +187,7 @@ impl Tier {
     }
 
     /// Returns the live value of this type.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<T: Any + Send + Sync>(&self, key: &[u8], now_ms: u64) -> Option<Arc<T>> {
         let slot = self.slots.get(key)?;
         if slot.deadline_ms <= now_ms {

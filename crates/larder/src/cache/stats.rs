@@ -64,12 +64,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(&self, counter: Counter) {
         self.add(counter, 1);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&self, counter: Counter, by: u64) {
         let index = stripe::index();
         let cell = &self.stripes[index].0[counter as usize];
