@@ -197,7 +197,7 @@ impl Counts {
 }
 
 /// What a cache says about itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Of this handle's process, since it opened the cache.
