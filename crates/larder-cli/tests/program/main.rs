@@ -1,6 +1,7 @@
 //! Runs the real program: what it prints, and how it ends.
 
 mod config;
+mod guide;
 mod health;
 mod keys;
 mod removal;
