@@ -82,8 +82,7 @@ impl Upkeep {
         }
         tracing::warn!(path = %self.path.display(), "the cache database was replaced or damaged; reopening it");
         let (file, moved) = database::prepare(&self.path)?;
-        self.writer.renew()?;
-        self.readers.renew();
+        self.writer.renew(|| self.readers.renew())?;
         self.moved_aside
             .fetch_add(u64::from(moved.is_some()), Ordering::Relaxed);
         *open = file;
