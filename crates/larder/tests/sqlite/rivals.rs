@@ -1,11 +1,12 @@
 //! Writes that are withdrawn, blocked by another process, or raced by one.
 
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use larder::store::{Expiry, Sqlite};
+use larder::store::{Expiry, Sqlite, Store, Write};
 use rusqlite::Connection;
 
-use super::{get, put};
+use super::{create, get, key, namespace, put};
 
 /// Large enough to be written on a blocking thread.
 fn large() -> Vec<u8> {
@@ -83,4 +84,36 @@ async fn everybody_who_waits_for_a_stuck_process_gives_up_together() {
     assert!(start.elapsed() < Duration::from_secs(13));
     stuck.execute_batch("COMMIT").unwrap();
     put(&store, b"key", b"value", Expiry::Never).await.unwrap();
+}
+
+#[test]
+fn of_two_processes_only_one_deletes_an_entry() {
+    const ENTRIES: usize = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache.db");
+    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(create(&path, ENTRIES));
+    let together = Barrier::new(2);
+    let delete_all = || {
+        let store = Sqlite::open(&path).unwrap();
+        together.wait();
+        let delete = async |key: &Vec<u8>| {
+            let write = [Write::delete(key)];
+            store.write_many(&namespace(), &write).await.unwrap() == [true]
+        };
+        let count = async || {
+            let mut count = 0;
+            for key in &keys {
+                count += usize::from(delete(key).await);
+            }
+            count
+        };
+        runtime.block_on(count())
+    };
+    let deleted: usize = std::thread::scope(|scope| {
+        let rivals = [scope.spawn(delete_all), scope.spawn(delete_all)];
+        rivals.into_iter().map(|rival| rival.join().unwrap()).sum()
+    });
+    assert_eq!(deleted, ENTRIES);
 }
