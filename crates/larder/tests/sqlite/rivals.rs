@@ -117,3 +117,15 @@ fn of_two_processes_only_one_deletes_an_entry() {
     });
     assert_eq!(deleted, ENTRIES);
 }
+
+#[tokio::test]
+async fn pruning_everything_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path().join("cache.db")).unwrap();
+    put(&store, b"key", b"value", Expiry::After(1))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let pruned = tokio::time::timeout(Duration::from_secs(10), store.prune(usize::MAX)).await;
+    assert!(pruned.expect("an end").unwrap() <= 1);
+}
