@@ -58,6 +58,16 @@ pub enum SortedSetOp {
     Score(Bytes),
 }
 
+impl SortedSetOp {
+    /// Returns whether the operation may change the set.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Add { .. } | Self::Remove(_) | Self::RemoveByScore { .. }
+        )
+    }
+}
+
 /// The reply to a [`SortedSetOp`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum SortedSetReply {
