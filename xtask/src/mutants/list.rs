@@ -143,12 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn list_of_the_repository_and_the_example_in_it_are_valid() {
-        let text = include_str!("../../mutants.toml");
-        parse(text).unwrap();
-        let (_, example) = text.split_once("# [[mutant]]").unwrap();
-        let example = example.split("\n\n").next().unwrap().replace("\n# ", "\n");
-        assert_eq!(parse(&format!("[[mutant]]{example}")).unwrap().len(), 1);
+    fn list_of_the_repository_is_valid() {
+        assert!(parse(include_str!("../../mutants.toml")).unwrap().len() >= 10);
     }
 
     #[test]

@@ -24,9 +24,11 @@ const MAX_WAITERS: usize = 100_000;
 pub(super) type Outcome<V, E> = Result<Option<Arc<V>>, RememberError<E>>;
 
 type AnyFlight = Arc<dyn Any + Send + Sync>;
-type Shard = HashMap<Box<[u8]>, Vec<(TypeId, AnyFlight)>>;
+/// What tells flights of one key apart: their types, and the schema version they load.
+type Flavor = (TypeId, u32);
+type Shard = HashMap<Box<[u8]>, Vec<(Flavor, AnyFlight)>>;
 
-/// The flights of a cache that can be joined, by key and by type.
+/// The flights of a cache that can be joined, by key, types and schema version.
 #[derive(Debug)]
 pub(super) struct Flights {
     shards: [Mutex<Shard>; SHARDS],
@@ -70,28 +72,32 @@ impl Flights {
         lock(&self.shards[index])
     }
 
-    /// Returns whether a flight of this key and these types can be joined.
-    pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8]) -> bool {
-        let wanted = TypeId::of::<Flight<V, E>>();
+    /// Returns whether a flight of this key, schema version and these types can be joined.
+    pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8], schema: u32) -> bool {
+        let wanted = (TypeId::of::<Flight<V, E>>(), schema);
         self.shard(key)
             .get(key)
-            .is_some_and(|flights| flights.iter().any(|(id, _)| *id == wanted))
+            .is_some_and(|flights| flights.iter().any(|(flavor, _)| *flavor == wanted))
     }
 
-    /// Joins the flight of this key and these types, or starts one.
+    /// Joins the flight of this key, schema version and these types, or starts one.
     ///
     /// # Errors
     /// `Overloaded`: too many wait for it already.
-    pub(super) fn enter<V, E>(self: &Arc<Self>, key: &[u8]) -> Result<Entered<V, E>, Error>
+    pub(super) fn enter<V, E>(
+        self: &Arc<Self>,
+        key: &[u8],
+        schema: u32,
+    ) -> Result<Entered<V, E>, Error>
     where
         V: Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let wanted = TypeId::of::<Flight<V, E>>();
+        let wanted = (TypeId::of::<Flight<V, E>>(), schema);
         let mut shard = self.shard(key);
         let present = shard
             .get(key)
-            .and_then(|flights| flights.iter().find(|(id, _)| *id == wanted));
+            .and_then(|flights| flights.iter().find(|(flavor, _)| *flavor == wanted));
         let present =
             present.and_then(|(_, flight)| Arc::clone(flight).downcast::<Flight<V, E>>().ok());
         if let Some(flight) = present {
@@ -120,7 +126,7 @@ impl Flights {
         Ok(Entered::Leads(pilot, joined?))
     }
 
-    /// Returns whether no load is under way. See `Inflight::is_idle`.
+    /// Returns whether no load is under way. See `Inflight::quiet`.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.active.load(SeqCst) == 0
@@ -129,6 +135,15 @@ impl Flights {
     /// Lets nobody join the flights of this key any more.
     pub(super) fn forget(&self, key: &[u8]) {
         self.shard(key).remove(key);
+    }
+
+    /// Returns the keys with flights that can be joined, in no order.
+    pub(super) fn keys(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Box<[u8]>> {
+        let mut keys = Vec::new();
+        for shard in &self.shards {
+            keys.extend(lock(shard).keys().filter(|key| wanted(key)).cloned());
+        }
+        keys
     }
 
     /// Lets nobody join any flight of the present.
@@ -242,7 +257,7 @@ mod tests {
     type Test = Flight<u32, String>;
 
     fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
-        flights.enter(b"k").unwrap()
+        flights.enter(b"k", 0).unwrap()
     }
 
     fn is_idle(flights: &Flights) -> bool {
@@ -286,12 +301,12 @@ mod tests {
             panic!("the first one leads")
         };
         flights.forget(b"k");
-        assert!(!flights.is_joinable::<u32, String>(b"k"));
+        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
         let Entered::Leads(new, _waits) = enter(&flights) else {
             panic!("a new one leads")
         };
         old.land(Ok(None));
-        assert!(flights.is_joinable::<u32, String>(b"k"));
+        assert!(flights.is_joinable::<u32, String>(b"k", 0));
         assert_eq!(waiter.outcome().await.unwrap(), None);
         drop(new);
         assert!(is_idle(&flights));

@@ -123,17 +123,20 @@ impl Inner {
         if !(self.capabilities.shared && self.capabilities.counters) {
             return Ok(());
         }
-        let mut new = self.counters.take_new().into_iter();
-        while let Some((counter, name, by)) = new.next() {
+        // One at a time: a caller who goes away loses at most the one that is on its way.
+        for (counter, name) in Counter::ALL {
+            let by = self.counters.take_new(*counter);
+            if by == 0 {
+                continue;
+            }
             let key = counter_key(&self.name, name);
             let added = i64::try_from(by).unwrap_or(i64::MAX);
-            if let Err(error) = self
+            let added = self
                 .store
                 .increment(&self.internal, key.as_bytes(), added, Expiry::Never)
-                .await
-            {
-                self.counters.put_back(counter, by);
-                new.for_each(|(counter, _, by)| self.counters.put_back(counter, by));
+                .await;
+            if let Err(error) = added {
+                self.counters.put_back(*counter, by);
                 return Err(error);
             }
         }

@@ -20,14 +20,20 @@ use quick_cache::DefaultHashBuilder;
 use tokio::sync::Notify;
 
 const SHARDS: usize = 16;
+/// Begins an activity: one more under way, and one more ever begun.
+const BEGIN: u64 = (1 << 32) + 1;
+/// Ends an activity.
+const END: u64 = 1;
+/// The part of the activity that counts what is under way.
+const UNDER_WAY: u64 = (1 << 32) - 1;
 
 /// The state of all keys that something is going on for; the others cost nothing.
 #[derive(Debug)]
 pub(crate) struct Inflight {
     shards: [Mutex<HashMap<Box<[u8]>, State>>; SHARDS],
     hasher: DefaultHashBuilder,
-    /// Counts markers, changes and flushes.
-    active: AtomicU64,
+    /// Counts markers, changes and flushes: the low half those under way, the high half those ever begun.
+    activity: AtomicU64,
     /// Counts begun and ended flushes.
     epoch: AtomicU64,
     flushes: AtomicU64,
@@ -52,7 +58,7 @@ impl Inflight {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: DefaultHashBuilder::default(),
-            active: AtomicU64::new(0),
+            activity: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -66,8 +72,8 @@ impl Inflight {
     }
 
     /// Starts watching a key, before the read or load is sent.
-    pub(crate) fn mark<'a>(&'a self, key: &[u8]) -> Marker<'a> {
-        self.active.fetch_add(1, SeqCst);
+    pub(crate) fn mark<'a>(&'a self, key: &[u8], now_ms: u64) -> Marker<'a> {
+        self.activity.fetch_add(BEGIN, SeqCst);
         let epoch = self.epoch.load(SeqCst);
         let mut shard = self.shard(key);
         let state = shard.entry(key.into()).or_default();
@@ -79,12 +85,13 @@ impl Inflight {
             key: key.into(),
             version,
             epoch,
+            since_ms: now_ms,
         }
     }
 
     /// Begins a change of a key, and waits until no load of it is being written.
     pub(crate) async fn change<'a>(&'a self, key: &[u8]) -> Change<'a> {
-        self.active.fetch_add(1, SeqCst);
+        self.activity.fetch_add(BEGIN, SeqCst);
         let version = {
             let mut shard = self.shard(key);
             let state = shard.entry(key.into()).or_default();
@@ -108,13 +115,29 @@ impl Inflight {
         change
     }
 
-    /// Returns whether nothing is going on for any key.
+    /// Returns a moment at which nothing is going on for any key, if this is one.
+    #[inline]
+    pub(crate) fn quiet(&self) -> Option<Quiet> {
+        let activity = self.activity.load(SeqCst);
+        (activity & UNDER_WAY == 0).then_some(Quiet(activity))
+    }
+
+    /// Returns whether nothing has begun since then, not even what has ended again.
     ///
     /// Whoever changes the local tier and *then* finds this true has been overtaken by nobody: a marker that is
     /// set later reads the tier after it was set.
     #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.active.load(SeqCst) == 0
+    pub(crate) fn is_quiet_since(&self, then: Quiet) -> bool {
+        self.activity.load(SeqCst) == then.0
+    }
+
+    /// Returns the keys that something is going on for, in no order.
+    pub(crate) fn keys(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Box<[u8]>> {
+        let mut keys = Vec::new();
+        for shard in &self.shards {
+            keys.extend(lock(shard).keys().filter(|key| wanted(key)).cloned());
+        }
+        keys
     }
 
     /// Makes a change that needs no waiting: `apply` runs while no marker of the key can be inserted.
@@ -130,7 +153,7 @@ impl Inflight {
 
     /// Begins a change of all keys, and waits until no load is being written.
     pub(crate) async fn flush(&self) -> Flush<'_> {
-        self.active.fetch_add(1, SeqCst);
+        self.activity.fetch_add(BEGIN, SeqCst);
         self.flushes.fetch_add(1, SeqCst);
         self.epoch.fetch_add(1, SeqCst);
         let flush = Flush { inflight: self };
@@ -156,6 +179,10 @@ impl Inflight {
     }
 }
 
+/// See [`Inflight::quiet`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quiet(u64);
+
 /// Watches a key; see [`Inflight::mark`].
 #[derive(Debug)]
 pub(crate) struct Marker<'a> {
@@ -164,9 +191,15 @@ pub(crate) struct Marker<'a> {
     /// The version at the start; `None` when a change was going on already.
     version: Option<u64>,
     epoch: u64,
+    since_ms: u64,
 }
 
 impl Marker<'_> {
+    /// Returns when the marker was set, by the monotonic clock that it was given.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms
+    }
+
     /// Runs `insert` if nothing changed the key since the marker was set, and nothing can while it runs.
     pub(crate) fn if_clean(&self, insert: impl FnOnce()) {
         let shard = self.inflight.shard(&self.key);
@@ -210,7 +243,7 @@ impl Marker<'_> {
 impl Drop for Marker<'_> {
     fn drop(&mut self) {
         release(&mut self.inflight.shard(&self.key), &self.key);
-        self.inflight.active.fetch_sub(1, SeqCst);
+        self.inflight.activity.fetch_sub(END, SeqCst);
     }
 }
 
@@ -267,7 +300,7 @@ impl Drop for Change<'_> {
         }
         release(&mut shard, &self.key);
         drop(shard);
-        self.inflight.active.fetch_sub(1, SeqCst);
+        self.inflight.activity.fetch_sub(END, SeqCst);
     }
 }
 
@@ -278,8 +311,8 @@ pub(crate) struct Flush<'a> {
 }
 
 impl Flush<'_> {
-    /// Runs `clear` after every insert that was allowed before the flush.
-    pub(crate) fn finish(self, clear: impl FnOnce()) {
+    /// Runs `clear` after every insert that was allowed before the flush; until the flush ends there is none.
+    pub(crate) fn settle(&self, clear: impl FnOnce()) {
         for shard in &self.inflight.shards {
             drop(lock(shard));
         }
@@ -291,7 +324,7 @@ impl Drop for Flush<'_> {
     fn drop(&mut self) {
         self.inflight.epoch.fetch_add(1, SeqCst);
         self.inflight.flushes.fetch_sub(1, SeqCst);
-        self.inflight.active.fetch_sub(1, SeqCst);
+        self.inflight.activity.fetch_sub(END, SeqCst);
     }
 }
 
@@ -316,40 +349,52 @@ mod tests {
     use super::*;
 
     fn is_idle(inflight: &Inflight) -> bool {
-        inflight.is_idle() && inflight.shards.iter().all(|shard| lock(shard).is_empty())
+        inflight.quiet().is_some() && inflight.shards.iter().all(|shard| lock(shard).is_empty())
     }
 
     #[tokio::test]
     async fn a_change_dooms_every_marker_it_overlaps() {
         let inflight = Inflight::new();
-        let before = inflight.mark(b"k");
-        let other = inflight.mark(b"other");
+        let before = inflight.mark(b"k", 0);
+        let other = inflight.mark(b"other", 0);
         assert!(before.is_clean());
         let change = inflight.change(b"k").await;
-        let during = inflight.mark(b"k");
+        let during = inflight.mark(b"k", 0);
         drop(change);
-        let after = inflight.mark(b"k");
+        let after = inflight.mark(b"k", 0);
         assert!(!before.is_clean() && !during.is_clean());
         assert!(after.is_clean() && other.is_clean());
         drop((before, during, after, other));
         assert!(is_idle(&inflight));
     }
 
+    #[test]
+    fn what_came_and_went_is_not_quiet() {
+        let inflight = Inflight::new();
+        let quiet = inflight.quiet().unwrap();
+        assert!(inflight.is_quiet_since(quiet));
+        let marker = inflight.mark(b"k", 0);
+        assert!(inflight.quiet().is_none());
+        drop(marker);
+        assert!(inflight.quiet().is_some() && !inflight.is_quiet_since(quiet));
+    }
+
     #[tokio::test]
     async fn a_flush_dooms_all_markers() {
         let inflight = Inflight::new();
-        let before = inflight.mark(b"a");
+        let before = inflight.mark(b"a", 0);
         let flush = inflight.flush().await;
-        let during = inflight.mark(b"b");
-        flush.finish(|| ());
+        let during = inflight.mark(b"b", 0);
+        flush.settle(|| ());
+        drop(flush);
         assert!(!before.is_clean() && !during.is_clean());
-        assert!(inflight.mark(b"a").is_clean());
+        assert!(inflight.mark(b"a", 0).is_clean());
     }
 
     #[tokio::test]
     async fn a_change_waits_for_the_commit_of_an_older_load() {
         let inflight = Arc::new(Inflight::new());
-        let marker = inflight.mark(b"k");
+        let marker = inflight.mark(b"k", 0);
         let commit = marker.commit().unwrap();
         let waiting = Arc::clone(&inflight);
         let change = tokio::spawn(async move { drop(waiting.change(b"k").await) });

@@ -69,7 +69,8 @@ impl Cache {
     /// Lists the keys that match a [`Glob`], without the prefix, in the store's own order.
     ///
     /// A key that is there throughout is listed; keys that come and go meanwhile may be or not. Cost: one round trip
-    /// per 500 keys; the store walks at most the keys with the pattern's literal prefix.
+    /// per 500 keys; the store walks at most the keys with the pattern's literal prefix, in memory those of a shard per
+    /// page.
     ///
     /// The stream yields `InvalidArgument` for a bad pattern, `Unsupported`, and the store's errors.
     pub fn keys(&self, pattern: impl AsRef<[u8]>) -> KeyStream {
@@ -98,7 +99,8 @@ impl Cache {
         Ok((page.keys, page.next))
     }
 
-    /// Counts the live keys that match. Cost: the store walks at most the keys with the pattern's literal prefix.
+    /// Counts the live keys that match. Cost: the store walks at most the keys with the pattern's literal prefix, in
+    /// memory all.
     ///
     /// # Errors
     /// `InvalidArgument`: a bad pattern; `Unsupported`; the store's errors.
@@ -114,14 +116,16 @@ impl Cache {
 
     /// Removes the entries whose keys match; returns how many were removed.
     ///
-    /// Entries that are written meanwhile may stay. Cost: two round trips per 500 keys.
+    /// Loads of this process that began before are not stored. Entries that are written meanwhile may stay. Cost: two
+    /// round trips per 500 keys, and one per 500 matching keys that have local copies or are being read or loaded.
     ///
     /// # Errors
     /// As [`Cache::count`]; some entries may have been removed.
     pub async fn delete_matching(&self, pattern: impl AsRef<[u8]>) -> Result<u64> {
         let pattern = Glob::new(pattern)?;
         let mut cursor = None;
-        let mut deleted = 0;
+        // First, so that no load under way is stored behind the listing's back.
+        let mut deleted = self.delete_unlisted(&pattern).await?;
         loop {
             let page = self
                 .inner
@@ -132,9 +136,29 @@ impl Cache {
                 .await?;
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(deleted);
+                // A read under way may have copied an entry that the store dropped before it was listed.
+                return Ok(deleted + self.delete_unlisted(&pattern).await?);
             }
         }
+    }
+
+    /// Removes what matches and a listing of the store may lack: local copies, and what is being read or loaded.
+    async fn delete_unlisted(&self, pattern: &Glob) -> Result<u64> {
+        let inner = &self.inner;
+        let matches = |key: &[u8]| pattern.matches(key);
+        let mut keys = inner.inflight.keys(matches);
+        keys.extend(inner.flights.keys(matches));
+        if let Some(tier) = &inner.local {
+            let copies = tier.keys(inner.clock.monotonic_ms());
+            keys.extend(copies.into_iter().filter(|key| matches(key)));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let mut deleted = 0;
+        for some in keys.chunks(PAGE_KEYS) {
+            deleted += self.delete_many(some.iter().map(|key| &**key)).await?;
+        }
+        Ok(deleted)
     }
 
     /// Makes every entry of this cache absent: values, counters and sorted sets, in the store and in the local tier.
@@ -166,19 +190,28 @@ impl Inner {
             .try_flatten()
     }
 
-    /// Reads one page of a listing; a tier without a store is one page.
+    /// Reads one page of a listing.
     async fn page(&self, pattern: &Glob, cursor: Option<&Bytes>, limit: usize) -> Result<ScanPage> {
         if self.is_local_only() {
-            return Ok(ScanPage {
-                keys: self.local_keys(pattern),
-                next: None,
-            });
+            return Ok(self.local_page(pattern, cursor, limit));
         }
         let page = self
             .store
             .scan(&self.namespace, pattern, cursor, limit)
             .await;
         page.map_err(|error| error.store(self.store.name()).operation("keys"))
+    }
+
+    /// Reads one page of a tier without a store; the cursor is the last key of the page before.
+    fn local_page(&self, pattern: &Glob, cursor: Option<&Bytes>, limit: usize) -> ScanPage {
+        let mut keys = self.local_keys(pattern);
+        keys.retain(|scanned| cursor.is_none_or(|last| scanned.key.as_bytes() > &last[..]));
+        keys.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let is_last = keys.len() <= limit;
+        keys.truncate(limit);
+        let last = keys.last().filter(|_| !is_last);
+        let next = last.map(|scanned| Bytes::copy_from_slice(scanned.key.as_bytes()));
+        ScanPage { keys, next }
     }
 
     /// Lists a tier without a store; sizes and expiry are not known.
@@ -197,15 +230,9 @@ impl Inner {
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
-        self.flights.forget_all();
-        let flush = self.inflight.flush().await;
+        let change = self.change_all().await;
         let cleared = self.store.clear(&self.namespace).await;
-        self.flights.forget_all();
-        flush.finish(|| {
-            if let Some(tier) = &self.local {
-                tier.clear();
-            }
-        });
+        drop(change);
         cleared.map_err(|error| error.store(self.store.name()).operation("clear"))
     }
 }

@@ -1,15 +1,15 @@
 //! The local tier (L1): live typed values in front of the store.
 //!
 //! Slots hold `Arc<dyn Any>`, so a hit is a table lookup, a deadline check against the coarse clock, a type check
-//! and a reference count: nothing is decoded, allocated or awaited. Asking for another type than the stored one is a
-//! local miss. Expired slots are noticed on read and leave memory by eviction; the bound holds either way.
+//! and a reference count: nothing is decoded, allocated or awaited. Asking for another type or schema version than the
+//! stored one is a local miss. Expired slots are noticed on read and leave memory by eviction; the bound holds either way.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::Cache as SlotCache;
+use quick_cache::sync::{Cache as SlotCache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::clock::duration_ms;
@@ -104,6 +104,7 @@ pub(crate) struct Slot {
     /// Monotonic milliseconds; `u64::MAX` for never.
     deadline_ms: u64,
     weight: u32,
+    schema: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -186,13 +187,21 @@ impl Tier {
         })
     }
 
-    /// Returns the live value of this type.
+    /// Returns the live value of this type and schema version.
     #[inline(always)]
-    pub(crate) fn get<T: Any + Send + Sync>(&self, key: &[u8], now_ms: u64) -> Option<Arc<T>> {
+    pub(crate) fn get<T: Any + Send + Sync>(
+        &self,
+        key: &[u8],
+        schema: u32,
+        now_ms: u64,
+    ) -> Option<Arc<T>> {
         let slot = self.slots.get(key)?;
         if slot.deadline_ms <= now_ms {
             self.slots
                 .remove_if(key, |present| present.deadline_ms <= now_ms);
+            return None;
+        }
+        if slot.schema != schema {
             return None;
         }
         slot.value.downcast::<T>().ok()
@@ -211,13 +220,15 @@ impl Tier {
         })
     }
 
-    /// Inserts a value whose entry had `ttl_ms` in all and has `left_ms` to live (`None`: unlimited).
+    /// Inserts a value whose entry had `ttl_ms` in all and `left_ms` to live (`None`: unlimited).
+    ///
+    /// All of it counts from `since_ms`: when the read or write was sent, since the entry may be that old.
     pub(crate) fn insert(
         &self,
         key: &[u8],
         value: Weighed,
         (ttl_ms, left_ms): (Option<u64>, Option<u64>),
-        now_ms: u64,
+        since_ms: u64,
     ) {
         let unlimited = u64::MAX;
         let by_fraction = match ttl_ms {
@@ -231,7 +242,8 @@ impl Tier {
             .min(left_ms.unwrap_or(unlimited))
             .min(self.staleness_ms.unwrap_or(unlimited));
         let slot = Slot {
-            deadline_ms: now_ms.saturating_add(life),
+            deadline_ms: since_ms.saturating_add(life),
+            schema: value.schema,
             weight: u32::try_from(key.len() + value.bytes + SLOT_OVERHEAD_BYTES)
                 .unwrap_or(u32::MAX),
             value: value.value,
@@ -245,16 +257,22 @@ impl Tier {
     }
 
     /// Changes the life of a live slot; `None`: unlimited. For tiers without a store.
+    ///
+    /// One step under the slot's lock: a copy put back later could replace a newer value.
     pub(crate) fn expire(&self, key: &[u8], ttl_ms: Option<u64>, now_ms: u64) -> bool {
-        let Some(mut slot) = self
-            .slots
-            .peek(key)
-            .filter(|slot| slot.deadline_ms > now_ms)
-        else {
-            return false;
+        let deadline_ms = ttl_ms.map_or(u64::MAX, |ttl| now_ms.saturating_add(ttl));
+        let change = |_: &_, slot: &mut Slot| {
+            let is_live = slot.deadline_ms > now_ms;
+            if is_live {
+                slot.deadline_ms = deadline_ms;
+            }
+            EntryAction::Retain(is_live)
         };
-        slot.deadline_ms = ttl_ms.map_or(u64::MAX, |ttl| now_ms.saturating_add(ttl));
-        self.slots.replace(key.into(), slot, true).is_ok()
+        let key: Box<[u8]> = key.into();
+        matches!(
+            self.slots.entry(&key, None, change),
+            EntryResult::Retained(true)
+        )
     }
 
     /// Removes a value; returns whether a live one was there.
@@ -285,11 +303,12 @@ impl Tier {
     }
 }
 
-/// A value on its way into the tier, with its encoded size.
+/// A value on its way into the tier, with its encoded size and its schema version.
 #[derive(Debug, Clone)]
 pub(crate) struct Weighed {
     pub(crate) value: Shared,
     pub(crate) bytes: usize,
+    pub(crate) schema: u32,
 }
 
 /// Figures of a local tier.

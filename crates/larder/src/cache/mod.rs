@@ -51,7 +51,7 @@ use crate::ttl::Ttl;
 /// A cache: cheap to clone, safe to share between tasks and threads.
 ///
 /// # Guarantees
-/// When `set`, `delete` or `clear` has returned `Ok`, no later read through any clone of this handle
+/// When a change has returned `Ok`, `set`, `delete` or `clear` for example, no later read through any clone of this handle
 /// returns an older value, from the store or from the local tier, and no load that began before stores its value.
 /// Reads fail open: while the store is down they miss, and the error is counted; `strict(true)` on the builder turns that off.
 ///
@@ -102,7 +102,8 @@ impl Cache {
 
     /// Returns a handle that writes this schema version and treats entries of any other as misses.
     ///
-    /// For types whose meaning changed in a way that decoding cannot notice. Default 0.
+    /// For types whose meaning changed in a way that decoding cannot notice. Default 0. Counters that an increment
+    /// creates and sorted sets have version 0.
     #[must_use]
     pub fn schema(&self, version: u32) -> Self {
         Self {
@@ -164,8 +165,16 @@ impl Inner {
         KeyChange {
             inner: self,
             key: key.into(),
+            since_ms: self.clock.monotonic_ms(),
             change: Some(change),
         }
+    }
+
+    /// Begins a change of all keys, as [`Inner::change`] does of one.
+    async fn change_all(&self) -> AllChange<'_> {
+        self.flights.forget_all();
+        let flush = self.inflight.flush().await;
+        AllChange { inner: self, flush }
     }
 
     /// Decides what becomes of an error of a read: returned when strict, else counted as a miss.
@@ -187,26 +196,32 @@ impl Inner {
 struct KeyChange<'a> {
     inner: &'a Inner,
     key: Box<[u8]>,
+    /// When the change was sent, at the earliest: the value's life counts from here.
+    since_ms: u64,
     change: Option<inflight::Change<'a>>,
 }
 
 impl KeyChange<'_> {
     /// Ends the change after the store acknowledged it, leaving `value` in the local tier if nothing overlapped.
     fn finish(mut self, value: Option<(local::Weighed, Option<u64>)>) {
+        self.end(value);
+    }
+
+    fn end(&mut self, value: Option<(local::Weighed, Option<u64>)>) {
         let Some(change) = self.change.take() else {
             return;
         };
-        self.inner.flights.forget(&self.key);
-        let Some(tier) = &self.inner.local else {
-            return;
-        };
-        let now_ms = self.inner.clock.monotonic_ms();
+        let tier = self.inner.local.as_ref();
         let remove = || {
-            tier.remove(&self.key, now_ms);
+            if let Some(tier) = tier {
+                tier.remove(&self.key, self.since_ms);
+            }
+            // After the copy is gone: a load that begins in between would find it and hand it to those who join.
+            self.inner.flights.forget(&self.key);
         };
         change.finish(remove, || {
-            if let Some((value, ttl_ms)) = value {
-                tier.insert(&self.key, value, (ttl_ms, ttl_ms), now_ms);
+            if let (Some(tier), Some((value, ttl_ms))) = (tier, value) {
+                tier.insert(&self.key, value, (ttl_ms, ttl_ms), self.since_ms);
             }
         });
     }
@@ -214,15 +229,23 @@ impl KeyChange<'_> {
 
 impl Drop for KeyChange<'_> {
     fn drop(&mut self) {
-        if let Some(change) = self.change.take() {
-            self.inner.flights.forget(&self.key);
+        self.end(None);
+    }
+}
+
+/// A change of all keys under way. However it ends, the local tier is empty and no older load can be joined.
+struct AllChange<'a> {
+    inner: &'a Inner,
+    flush: inflight::Flush<'a>,
+}
+
+impl Drop for AllChange<'_> {
+    fn drop(&mut self) {
+        self.flush.settle(|| {
             if let Some(tier) = &self.inner.local {
-                let now_ms = self.inner.clock.monotonic_ms();
-                let remove = || {
-                    tier.remove(&self.key, now_ms);
-                };
-                change.finish(remove, || ());
+                tier.clear();
             }
-        }
+            self.inner.flights.forget_all();
+        });
     }
 }

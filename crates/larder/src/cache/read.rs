@@ -29,7 +29,7 @@ impl Cache {
         V: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes()) {
+        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
             return Ok(Some(V::clone(&value)));
         }
         let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
@@ -45,7 +45,7 @@ impl Cache {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes()) {
+        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
             return Ok(Some(value));
         }
         Box::pin(self.inner.read_shared::<V>(&key, self.schema)).await
@@ -106,15 +106,24 @@ impl Cache {
 }
 
 impl Inner {
-    /// Returns the local value of this type, and counts the hit.
+    /// Returns the local value of this type and schema version, and counts the hit.
     #[inline(always)]
-    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
+    pub(super) fn local_hit<V: Any + Send + Sync>(
+        &self,
+        key: &[u8],
+        schema: u32,
+    ) -> Option<Arc<V>> {
         let value = self
             .local
             .as_ref()?
-            .get::<V>(key, self.clock.monotonic_ms())?;
+            .get::<V>(key, schema, self.clock.monotonic_ms())?;
         self.counters.count(Counter::LocalHit);
         Some(value)
+    }
+
+    /// Watches a key from now on, see [`Inflight::mark`](super::inflight::Inflight::mark).
+    pub(super) fn mark(&self, key: &[u8]) -> Marker<'_> {
+        self.inflight.mark(key, self.clock.monotonic_ms())
     }
 
     /// Reads one entry from the store.
@@ -138,7 +147,7 @@ impl Inner {
     {
         let key = key.checked()?;
         self.flusher.ensure(self);
-        let marker = self.local.as_ref().map(|_| self.inflight.mark(key));
+        let marker = self.local.as_ref().map(|_| self.mark(key));
         match self.fetch(key).await {
             Ok(entry) => self.accept(key, entry, schema, marker.as_ref()),
             Err(error) => self.absorb(self.tagged(error, "get", key)),
@@ -156,7 +165,7 @@ impl Inner {
         self.flusher.ensure(self);
         let mut values: Vec<_> = keys
             .iter()
-            .map(|key| self.local_hit::<V>(key.as_bytes()))
+            .map(|key| self.local_hit::<V>(key.as_bytes(), schema))
             .collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|index| values[*index].is_none())
@@ -168,7 +177,7 @@ impl Inner {
             .iter()
             .map(|index| keys[*index].as_bytes())
             .collect();
-        let mark = |key: &&[u8]| self.local.as_ref().map(|_| self.inflight.mark(key));
+        let mark = |key: &&[u8]| self.local.as_ref().map(|_| self.mark(key));
         let markers: Vec<_> = asked.iter().map(mark).collect();
         let entries = match self.store.get_many(&self.namespace, &asked).await {
             Ok(entries) => entries,
@@ -232,9 +241,10 @@ impl Inner {
             let weighed = Weighed {
                 value: Arc::clone(&value) as _,
                 bytes: entry.value.len(),
+                schema,
             };
             let life = (ttl_ms, left_ms);
-            marker.if_clean(|| tier.insert(key, weighed, life, self.clock.monotonic_ms()));
+            marker.if_clean(|| tier.insert(key, weighed, life, marker.since_ms()));
         }
         Ok(value)
     }

@@ -118,6 +118,8 @@ impl Cache {
     /// `set`, `delete` or `clear` of this process overtakes is returned to those who began before it and is not stored.
     /// A value that cannot be stored is returned, and the failure counted.
     ///
+    /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
+    ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load.
     ///
     /// # Errors
@@ -233,7 +235,10 @@ where
             loader,
             options,
         } = self;
-        if let Some(value) = cache.inner.local_hit::<V>(key.as_bytes()) {
+        if let Some(value) = cache
+            .inner
+            .local_hit::<V>(key.as_bytes(), options.write.schema)
+        {
             return MaybeReady::ready(Ok(V::clone(&value)));
         }
         MaybeReady::slow(async move {
@@ -260,13 +265,14 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        let schema = options.write.schema;
         loop {
-            if !self.flights.is_joinable::<V, E>(key.checked()?)
-                && let Some(value) = self.read_shared::<V>(key, options.write.schema).await?
+            if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
+                && let Some(value) = self.read_shared::<V>(key, schema).await?
             {
                 return Ok(value);
             }
-            match self.flights.enter::<V, E>(key.as_bytes())? {
+            match self.flights.enter::<V, E>(key.as_bytes(), schema)? {
                 Entered::Leads(pilot, waiter) => {
                     let inner = Arc::clone(self);
                     let key = key.to_key()?;
@@ -296,7 +302,7 @@ impl Inner {
         V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let marker = self.inflight.mark(key.as_bytes());
+        let marker = self.mark(key.as_bytes());
         // Another flight may have landed between this caller's read and its start.
         if let Some(value) = self
             .look_again(key.as_bytes(), options.write.schema, &marker)
@@ -330,7 +336,7 @@ impl Inner {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         if let Some(tier) = &self.local
-            && let Some(value) = tier.get::<V>(key, self.clock.monotonic_ms())
+            && let Some(value) = tier.get::<V>(key, schema, self.clock.monotonic_ms())
         {
             return Some(value);
         }
@@ -359,6 +365,7 @@ impl Inner {
                 Err(error) => self.not_stored(&error),
             }
         }
+        let since_ms = self.clock.monotonic_ms();
         if !self.is_local_only() && !ready.is_empty() {
             let mut writes = Vec::with_capacity(ready.len());
             for (key, prepared, ..) in &ready {
@@ -373,7 +380,7 @@ impl Inner {
         for (key, prepared, marker, _commit) in ready {
             if let (Some(tier), Some(value)) = (&self.local, prepared.local) {
                 let life = (prepared.ttl_ms, prepared.ttl_ms);
-                marker.if_clean(|| tier.insert(key, value, life, self.clock.monotonic_ms()));
+                marker.if_clean(|| tier.insert(key, value, life, since_ms));
             }
         }
     }

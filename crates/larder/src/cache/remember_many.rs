@@ -155,7 +155,10 @@ impl Inner {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let waiter = match self.flights.enter::<V, E>(name.as_bytes())? {
+            let waiter = match self
+                .flights
+                .enter::<V, E>(name.as_bytes(), options.write.schema)?
+            {
                 Entered::Leads(pilot, waiter) => {
                     pilots.push(pilot);
                     asked.push(keys[index].clone());
@@ -202,10 +205,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
-        let markers: Vec<_> = keys
-            .iter()
-            .map(|key| self.inflight.mark(key.as_bytes()))
-            .collect();
+        let markers: Vec<_> = keys.iter().map(|key| self.mark(key.as_bytes())).collect();
         // Other flights may have landed between this caller's read and their start.
         let again = self
             .look_again_many(&keys, options.write.schema, &markers)
@@ -263,7 +263,7 @@ impl Inner {
         let local = |key: &&[u8]| {
             self.local
                 .as_ref()
-                .and_then(|tier| tier.get::<V>(key, now_ms))
+                .and_then(|tier| tier.get::<V>(key, schema, now_ms))
         };
         let mut values: Vec<_> = asked.iter().map(local).collect();
         let Ok(entries) = self.store.get_many(&self.namespace, &asked).await else {

@@ -198,8 +198,19 @@ impl<'a> IntoFuture for AddMembers<'a> {
 async fn run(cache: &Cache, key: &KeyRef<'_>, op: &SortedSetOp) -> Result<SortedSetReply> {
     let inner = &cache.inner;
     let key = key.checked()?;
+    inner.flusher.ensure(inner);
+    // A load that began before must not be stored over the set, nor a copy of what the key held before stay.
+    let change = if op.is_change() {
+        Some(inner.change(key).await)
+    } else {
+        None
+    };
     let reply = inner.store.sorted_set(&inner.namespace, key, op).await;
-    reply.map_err(|error| inner.tagged(error, "sorted_set", key))
+    let reply = reply.map_err(|error| inner.tagged(error, "sorted_set", key))?;
+    if let Some(change) = change {
+        change.finish(None);
+    }
+    Ok(reply)
 }
 
 fn unexpected_reply() -> Error {

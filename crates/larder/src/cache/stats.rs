@@ -89,13 +89,11 @@ impl Counters {
     }
 
     /// Returns what was counted since the last call, which now belongs to the caller.
-    pub(crate) fn take_new(&self) -> Vec<(Counter, &'static str, u64)> {
-        let new = |(counter, name): &(Counter, &'static str)| {
-            let sum = self.sum(*counter);
-            let before = self.flushed[*counter as usize].swap(sum, Relaxed);
-            (sum > before).then(|| (*counter, *name, sum - before))
-        };
-        Counter::ALL.iter().filter_map(new).collect()
+    pub(crate) fn take_new(&self, counter: Counter) -> u64 {
+        let sum = self.sum(counter);
+        // Never back: another caller may have taken more meanwhile.
+        let before = self.flushed[counter as usize].fetch_max(sum, Relaxed);
+        sum.saturating_sub(before)
     }
 
     /// Gives back what [`Counters::take_new`] returned and could not be delivered.
@@ -221,12 +219,31 @@ mod tests {
         let counters = Counters::default();
         counters.count(Counter::Set);
         counters.add(Counter::Load, 2);
-        let new = counters.take_new();
-        assert_eq!(new.len(), 2);
-        assert!(counters.take_new().is_empty());
+        assert_eq!(counters.take_new(Counter::Set), 1);
+        assert_eq!(counters.take_new(Counter::Load), 2);
+        assert_eq!(counters.take_new(Counter::Load), 0);
         counters.put_back(Counter::Load, 2);
-        assert_eq!(counters.take_new(), [(Counter::Load, "loads", 2)]);
+        assert_eq!(counters.take_new(Counter::Load), 2);
         assert_eq!(counters.snapshot().loads, 2);
+    }
+
+    #[test]
+    fn rival_takers_share_what_is_new() {
+        let counters = Counters::default();
+        let taken = AtomicU64::new(0);
+        let take = || taken.fetch_add(counters.take_new(Counter::Set), Relaxed);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        counters.count(Counter::Set);
+                        take();
+                    }
+                });
+            }
+        });
+        take();
+        assert_eq!(taken.into_inner(), 40_000);
     }
 
     #[test]

@@ -356,6 +356,7 @@ impl Inner {
                 Some(Weighed {
                     value: share(),
                     bytes,
+                    schema: options.schema,
                 })
             }
             None => None,
@@ -466,12 +467,13 @@ impl Inner {
     /// Stores into a tier without a store. Nothing is locked here while nothing else goes on.
     ///
     /// A load counts itself as active, then looks into the tier, then loads. Either it finds this value there, or it
-    /// looked before the insertion, under the slot's lock; then the second look here sees it as active.
+    /// looked before the insertion, under the slot's lock; then the second look here sees that it began.
     fn set_local_only(&self, key: &[u8], prepared: Prepared) {
-        if !(self.inflight.is_idle() && self.flights.is_idle()) {
+        let quiet = self.inflight.quiet();
+        let (Some(quiet), true) = (quiet, self.flights.is_idle()) else {
             self.set_local_if(key, prepared, || true);
             return;
-        }
+        };
         let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
             return;
         };
@@ -482,10 +484,10 @@ impl Inner {
             self.clock.monotonic_ms(),
         );
         self.counters.count(Counter::Set);
-        if !(self.inflight.is_idle() && self.flights.is_idle()) {
+        if !(self.inflight.is_quiet_since(quiet) && self.flights.is_idle()) {
             // A load or read began meanwhile and may have put an older value over this one.
-            self.flights.forget(key);
             self.inflight.change_now(key, || tier.remove(key, 0));
+            self.flights.forget(key);
         }
     }
 
@@ -499,7 +501,6 @@ impl Inner {
         let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
             return false;
         };
-        self.flights.forget(key);
         let life = (prepared.ttl_ms, prepared.ttl_ms);
         let applied = self.inflight.change_now(key, || {
             let holds = condition();
@@ -508,6 +509,8 @@ impl Inner {
             }
             holds
         });
+        // Afterwards, since a load that began before the insertion must not be joined: the value may be gone again.
+        self.flights.forget(key);
         if applied {
             self.counters.count(Counter::Set);
         }

@@ -34,6 +34,8 @@ const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// The entry size used to size tables at first.
 const ESTIMATED_ENTRY_BYTES: u64 = 1024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The second one finds what a writer put into the old namespace while it was cleared.
+const SWEEPS_AFTER_CLEAR: u64 = 2;
 /// How many due entries one sweep removes under one lock.
 const SWEEP_BATCH: usize = 512;
 
@@ -118,6 +120,8 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     namespaces: RwLock<HashMap<Namespace, u64>>,
     next_namespace: AtomicU64,
+    /// How many more sweeps look for what cleared namespaces left behind.
+    sweeps_due: AtomicU64,
     hasher: DefaultHashBuilder,
     clock: Clock,
     capacity_bytes: u64,
@@ -199,6 +203,7 @@ impl Inner {
             shards: (0..shards).map(|_| shard()).collect(),
             namespaces: RwLock::default(),
             next_namespace: AtomicU64::new(1),
+            sweeps_due: AtomicU64::new(0),
             hasher: DefaultHashBuilder::default(),
             clock,
             capacity_bytes,
@@ -258,39 +263,22 @@ impl Inner {
         }
         let present_expiry = present.and_then(|entry| entry.expires_at_ms);
         let expires_at_ms = write.expiry.at(now_ms, present_expiry);
-        match &write.change {
-            Change::Delete => {
+        let value = match (&write.change, present) {
+            (Change::Put(value), _) => value.clone(),
+            (Change::Touch, Some(entry)) => entry.value.clone(),
+            (Change::Touch, None) => return Ok(false),
+            (Change::Delete, present) => {
                 let existed = present.is_some();
                 shard.entries.remove(&lookup);
-                Ok(existed)
+                return Ok(existed);
             }
-            Change::Touch => {
-                let Some(value) = present.map(|entry| entry.value.clone()) else {
-                    return Ok(false);
-                };
-                self.insert(
-                    &mut shard,
-                    &lookup,
-                    Entry {
-                        value,
-                        expires_at_ms,
-                    },
-                )?;
-                Ok(true)
-            }
-            Change::Put(value) => {
-                let value = value.clone();
-                self.insert(
-                    &mut shard,
-                    &lookup,
-                    Entry {
-                        value,
-                        expires_at_ms,
-                    },
-                )?;
-                Ok(true)
-            }
-        }
+        };
+        let entry = Entry {
+            value,
+            expires_at_ms,
+        };
+        self.insert(&mut shard, &lookup, entry)?;
+        Ok(true)
     }
 
     fn insert(&self, shard: &mut Shard, lookup: &Lookup<'_>, entry: Entry) -> Result<()> {
@@ -352,23 +340,24 @@ impl Inner {
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
-        let (first, after) = match cursor {
+        let (first, mut after) = match cursor {
             Some(cursor) => parse_cursor(cursor)?,
             None => (0, Bytes::new()),
         };
         let mut page = ScanPage::default();
-        let mut after = after;
         for index in first..self.shards.len() {
             let wanted = limit.max(1) - page.keys.len();
             let mut found = self.scan_shard(index, namespace, pattern, &after);
             let full = found.len() >= wanted;
-            found.truncate(wanted);
+            if found.len() > wanted {
+                found.select_nth_unstable_by(wanted, |a, b| a.key.cmp(&b.key));
+                found.truncate(wanted);
+            }
+            found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             page.keys.extend(found);
             if full {
-                let last = page
-                    .keys
-                    .last()
-                    .map_or(&[][..], |scanned| scanned.key.as_bytes());
+                let last = page.keys.last().map(|scanned| scanned.key.as_bytes());
+                let last = last.unwrap_or_default();
                 page.next = Some([&(index as u32).to_le_bytes(), last].concat().into());
                 return Ok(page);
             }
@@ -377,6 +366,7 @@ impl Inner {
         Ok(page)
     }
 
+    /// Lists what matches in one shard, in no order.
     fn scan_shard(
         &self,
         index: usize,
@@ -386,24 +376,21 @@ impl Inner {
     ) -> Vec<ScannedKey> {
         let now_ms = self.clock.now_ms();
         let shard = lock(&self.shards[index]);
-        let mut found: Vec<_> = shard
-            .entries
-            .iter()
-            .filter(|(slot, entry)| {
-                slot.namespace == namespace
-                    && slot.key > *after
-                    && is_live(entry, now_ms)
-                    && pattern.matches(&slot.key)
-            })
+        let later = |(slot, _): &(&SlotKey, &Entry)| slot.key > *after;
+        let found = shard.matching(namespace, pattern, now_ms).filter(later);
+        found
             .map(|(slot, entry)| ScannedKey {
                 key: Key::from(slot.key.clone()),
                 bytes: entry.value.len() as u64,
                 expires_at_ms: entry.expires_at_ms,
             })
-            .collect();
-        drop(shard);
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        found
+            .collect()
+    }
+
+    fn count(&self, namespace: u64, pattern: &Glob) -> u64 {
+        let now_ms = self.clock.now_ms();
+        let of_shard = |shard| lock(shard).matching(namespace, pattern, now_ms).count() as u64;
+        self.shards.iter().map(of_shard).sum()
     }
 
     fn clear(&self, namespace: &Namespace) {
@@ -412,6 +399,7 @@ impl Inner {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         known.insert(namespace.clone(), self.fresh_id());
+        self.sweeps_due.store(SWEEPS_AFTER_CLEAR, Ordering::Relaxed);
     }
 
     /// Removes what is due and what cleared namespaces left behind, one shard at a time.
@@ -424,16 +412,21 @@ impl Inner {
             .namespaces
             .read()
             .unwrap_or_else(PoisonError::into_inner);
+        // Under the lock that a `clear` takes, so that none is overlooked.
+        let sweeps_due = self.sweeps_due.load(Ordering::Relaxed);
+        if sweeps_due == 0 {
+            return;
+        }
+        self.sweeps_due.store(sweeps_due - 1, Ordering::Relaxed);
         let live: HashSet<u64> = known.values().copied().collect();
         // Read under the lock: an id given out after it would be old and yet not among the live ones.
         let newest = self.next_namespace.load(Ordering::Relaxed);
         drop(known);
-        if newest as usize > live.len() + 1 {
-            for shard in &self.shards {
-                let keep =
-                    |slot: &SlotKey| live.contains(&slot.namespace) || slot.namespace >= newest;
-                lock(shard).entries.retain(|slot, _| keep(slot));
-            }
+        for shard in &self.shards {
+            let keep = |slot: &SlotKey| live.contains(&slot.namespace) || slot.namespace >= newest;
+            let mut shard = lock(shard);
+            shard.entries.retain(|slot, _| keep(slot));
+            shard.compact_due();
         }
     }
 
@@ -449,6 +442,18 @@ impl Inner {
 }
 
 impl Shard {
+    /// Walks the live entries of a namespace that match, in no order.
+    fn matching(
+        &self,
+        namespace: u64,
+        pattern: &Glob,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (&SlotKey, &Entry)> {
+        self.entries.iter().filter(move |(slot, entry)| {
+            slot.namespace == namespace && is_live(entry, now_ms) && pattern.matches(&slot.key)
+        })
+    }
+
     /// Removes up to `limit` entries that are due.
     fn prune(&mut self, now_ms: u64, limit: usize) -> usize {
         let mut removed = 0;
@@ -568,6 +573,11 @@ impl Store for Memory {
         self.inner.scan(namespace, pattern, cursor, limit)
     }
 
+    async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        let namespace = self.inner.namespace_id(namespace);
+        Ok(self.inner.count(namespace, pattern))
+    }
+
     async fn prune(&self, limit: usize) -> Result<u64> {
         Ok(self.inner.prune(limit) as u64)
     }
@@ -599,9 +609,7 @@ mod tests {
     fn sweep_keeps_what_new_namespaces_hold() {
         let inner = Inner::new(DEFAULT_CAPACITY_BYTES, Clock::system());
         let namespace = |n: u32| Namespace::new("test", "memory", n);
-        // With something to drop, each sweep looks at all entries.
         inner.namespace_id(&namespace(0));
-        inner.clear(&namespace(0));
         let put = Write::put(b"k", Bytes::from_static(b"value"), Expiry::Never);
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
@@ -619,8 +627,28 @@ mod tests {
                 }
             });
             while !writer.is_finished() {
+                // With something to drop, a sweep looks at all entries.
+                inner.clear(&namespace(0));
                 inner.sweep();
             }
         });
+    }
+
+    #[test]
+    fn what_a_clear_leaves_is_swept_and_then_left_alone() {
+        let inner = Inner::new(DEFAULT_CAPACITY_BYTES, Clock::system());
+        let namespace = Namespace::new("test", "memory", 1);
+        let put = Write::put(b"k", Bytes::from_static(b"value"), Expiry::After(60_000));
+        let old = inner.namespace_id(&namespace);
+        inner.write(old, &put).unwrap();
+        let entries = || -> usize { inner.shards.iter().map(|s| lock(s).entries.len()).sum() };
+        inner.clear(&namespace);
+        inner.sweep();
+        assert_eq!(entries(), 0);
+        // By a writer that looked the namespace up before it was cleared.
+        inner.write(old, &put).unwrap();
+        inner.sweep();
+        assert_eq!(entries(), 0);
+        assert_eq!(inner.sweeps_due.load(Ordering::Relaxed), 0);
     }
 }

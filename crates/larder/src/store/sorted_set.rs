@@ -3,6 +3,9 @@
 //! The pure core ([`SortedSet`]) is shared by every store that has no native sorted sets; around it,
 //! [`emulate`] reads the set, applies the operation and writes it back if unchanged.
 
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +58,16 @@ pub enum SortedSetOp {
     Score(Bytes),
 }
 
+impl SortedSetOp {
+    /// Returns whether the operation may change the set.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Add { .. } | Self::Remove(_) | Self::RemoveByScore { .. }
+        )
+    }
+}
+
 /// The reply to a [`SortedSetOp`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum SortedSetReply {
@@ -81,6 +94,7 @@ impl SortedSet {
                 (SortedSetReply::Count(added as u64), changed)
             }
             SortedSetOp::Remove(members) => {
+                let members: HashSet<_> = members.iter().collect();
                 self.members.retain(|(_, member)| !members.contains(member));
                 self.removed_since(before)
             }
@@ -117,23 +131,25 @@ impl SortedSet {
 
     fn add(&mut self, added: &[(f64, Bytes)]) -> Result<bool> {
         let mut changed = false;
+        let places = self.members.iter().enumerate();
+        let mut places: HashMap<Bytes, usize> = places
+            .map(|(place, (_, member))| (member.clone(), place))
+            .collect();
         for (score, member) in added {
             if score.is_nan() {
                 return Err(Error::argument("a score must be a number").key(member));
             }
             // Makes 0 of -0, so that members with either are ordered by their bytes.
             let score = *score + 0.0;
-            match self
-                .members
-                .iter_mut()
-                .find(|(_, present)| present == member)
-            {
-                Some((present, _)) => {
+            match places.entry(member.clone()) {
+                Slot::Occupied(place) => {
+                    let (present, _) = &mut self.members[*place.get()];
                     changed |= *present != score;
                     *present = score;
                 }
-                None => {
+                Slot::Vacant(place) => {
                     changed = true;
+                    place.insert(self.members.len());
                     self.members.push((score, member.clone()));
                 }
             }

@@ -6,6 +6,7 @@ mod bound;
 mod damage;
 mod disk;
 mod replaced;
+mod rivals;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -99,6 +99,7 @@ impl Job<'_> {
     /// Returns whether the job is one statement, which is a transaction by itself.
     fn is_single_statement(&self) -> bool {
         matches!(self, Self::Write { writes: [write], .. } if write.condition == Condition::Always
+            && matches!(write.change, Change::Put(_))
             && matches!(write.expiry, Expiry::After(_) | Expiry::Never))
     }
 
@@ -293,7 +294,8 @@ fn increment(
 
 /// Runs the jobs in one transaction; on an error nothing of them is done.
 ///
-/// One unconditional write needs no explicit transaction: its statement is one.
+/// One unconditional put needs no explicit transaction: its statement is one. A delete reads first, to tell whether
+/// there was an entry.
 pub(super) fn run_all(
     connection: &Connection,
     jobs: &[Job<'_>],

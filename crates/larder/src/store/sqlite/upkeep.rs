@@ -82,8 +82,7 @@ impl Upkeep {
         }
         tracing::warn!(path = %self.path.display(), "the cache database was replaced or damaged; reopening it");
         let (file, moved) = database::prepare(&self.path)?;
-        self.writer.renew()?;
-        self.readers.renew();
+        self.writer.renew(|| self.readers.renew())?;
         self.moved_aside
             .fetch_add(u64::from(moved.is_some()), Ordering::Relaxed);
         *open = file;
@@ -102,7 +101,7 @@ impl Upkeep {
         }
         let mut removed = 0;
         while removed < limit as u64 {
-            let batch = BATCH_ROWS.min((limit as u64 - removed) as i64);
+            let batch = (limit as u64 - removed).min(BATCH_ROWS as u64) as i64;
             let gone = self.writer.maintain(|connection| {
                 connection
                     .prepare_cached(SWEEP)?
@@ -143,7 +142,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Evicts what expires soonest, then what was written longest ago, until the bound holds.
+    /// Evicts until the bound holds: what was cleared, then what expires soonest, then what was written longest ago.
     fn evict(&self) -> Result<()> {
         let mut used = self.used_bytes()?;
         if used <= self.max_bytes {
@@ -152,6 +151,8 @@ impl Upkeep {
         let target = self.max_bytes / 100 * EVICT_TO_PERCENT;
         for _ in 0..MAX_BATCHES * 16 {
             let batch = [BATCH_ROWS, (used - target) as i64];
+            let reclaim =
+                |connection: &Connection| connection.prepare_cached(RECLAIM)?.execute([BATCH_ROWS]);
             let evict = |connection: &Connection| match connection
                 .prepare_cached(EVICT_EXPIRING)?
                 .execute(batch)?
@@ -159,8 +160,11 @@ impl Upkeep {
                 0 => connection.prepare_cached(EVICT_OLDEST)?.execute(batch),
                 some => Ok(some),
             };
-            let gone = self.writer.maintain(evict)?;
-            self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
+            let mut gone = self.writer.maintain(reclaim)?;
+            if gone == 0 {
+                gone = self.writer.maintain(evict)?;
+                self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
+            }
             used = self.used_bytes()?;
             if gone == 0 || used <= target {
                 break;

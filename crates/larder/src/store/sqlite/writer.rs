@@ -1,13 +1,14 @@
 //! The one write connection, shared by flat combining.
 //!
-//! A caller that finds the connection free makes its change at once, on its own thread, together with
-//! whatever waits in the queue. A caller that finds it taken leaves its job in the queue, where the holder
-//! picks it up: many writers share one transaction. When another *process* holds the database, the
-//! jobs move to a blocking thread, which waits there, so that an async thread never does.
+//! A caller that finds the connection free and the queue empty makes its change at once, on its own thread. Any other
+//! leaves its job in the queue, where the holder picks it up: many writers share one transaction. Jobs are made in the
+//! order they came, so that one whose caller has gone away is never made after a later one was acknowledged. When
+//! another *process* holds the database, the jobs move to a blocking thread, which waits there, so that an async thread
+//! never does.
 //!
 //! ```text
-//! submit: try_lock --yes--> run own job + queue --> unlock, look at the queue again
-//!                  \--no--> enqueue, try_lock once more (the holder may just have left), await the reply
+//! submit: try_lock, queue empty --yes--> run own job --> unlock, look at the queue
+//!                               \--no--> enqueue, try_lock once more (the holder may just have left), await the reply
 //! ```
 
 use std::path::PathBuf;
@@ -98,10 +99,15 @@ impl Writer {
         })
     }
 
-    /// Replaces the connection after the file was replaced.
-    pub(super) fn renew(&self) -> Result<()> {
+    /// Replaces the connection after the file was replaced; `readers` replaces theirs.
+    ///
+    /// Between the last write to the old file and the first to the new one, so that no read misses the latter.
+    pub(super) fn renew(&self, readers: impl FnOnce()) -> Result<()> {
         let fresh = connect(&self.path)?;
-        *self.lock() = fresh;
+        let mut connection = self.lock();
+        readers();
+        *connection = fresh;
+        drop(connection);
         self.drain_patiently();
         Ok(())
     }
@@ -144,10 +150,14 @@ impl Writer {
         })
     }
 
-    /// Runs the job now if it is short, the connection is free and no other process writes, else queues it.
+    /// Runs the job now if it is short, the connection is free, no job came before and no other process writes, else
+    /// queues it.
     fn attempt(self: &Arc<Self>, job: Job<'_>) -> Result<Attempt> {
         let mut needs_patience = job.bytes() > MAX_INLINE_BYTES;
-        if !needs_patience && let Some(connection) = self.try_lock() {
+        if !needs_patience
+            && let Some(connection) = self.try_lock()
+            && lock(&self.queue).is_empty()
+        {
             let result = jobs::run_all(&connection, &[job], self.clock.now_ms());
             drop(connection);
             needs_patience = result.as_ref().is_err_and(is_busy);
@@ -157,13 +167,14 @@ impl Writer {
                 return Ok(Attempt::Done(replies.and_then(only_reply)));
             }
         }
-        let receiver = self.enqueue(job)?;
+        let queued = self.enqueue(job);
+        // Also when the queue is full: who filled it may have found the connection taken by this caller.
         if needs_patience {
             self.drain_on_blocking_thread();
         } else {
             self.drain_quickly();
         }
-        Ok(Attempt::Queued(receiver))
+        queued.map(Attempt::Queued)
     }
 
     /// Runs queued jobs on this thread, handing a long queue or a busy database to a blocking one.
@@ -212,6 +223,11 @@ impl Writer {
             Err(error) if is_busy(&error) && busy == Busy::PutBack => {
                 lock(&self.queue).splice(..0, batch);
                 return false;
+            }
+            Err(error) if is_busy(&error) => {
+                // One wait is for all of them: each alone would wait as long, one after the other.
+                let error = self.convert(error);
+                answer(batch, std::iter::repeat_with(|| Err(error.clone())));
             }
             Err(_) => {
                 // One of them fails, or all: each gets its own verdict.
