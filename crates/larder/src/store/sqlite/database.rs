@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::store_error;
@@ -69,6 +70,11 @@ pub(super) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// Returns the size of the write-ahead log in bytes.
+pub(super) fn log_bytes(path: &Path) -> u64 {
+    fs::metadata(sibling(path, "-wal")).map_or(0, |metadata| metadata.len())
+}
+
 /// Returns whether a connection met damage since the file was opened.
 pub(super) fn is_marked_damaged(path: &Path) -> bool {
     damage_mark(path).exists()
@@ -82,13 +88,17 @@ pub(super) fn mark_damaged(path: &Path) {
 }
 
 fn open_raw(path: &Path) -> Result<Connection> {
+    open_quiet(path).map_err(|error| store_error(error).operation("open"))
+}
+
+/// Opens a connection that waits for others and does not move the log into the file when it is the last to close:
+/// that flushes the disk several times, and the store decides itself when it is worth it.
+fn open_quiet(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(OPEN_PATIENCE)?;
-        Ok(connection)
-    };
-    open().map_err(|error| store_error(error).operation("open"))
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(OPEN_PATIENCE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
 }
 
 fn create_schema(connection: &Connection) -> rusqlite::Result<()> {
@@ -118,8 +128,7 @@ fn is_usable(path: &Path) -> Result<bool> {
     // A file we may not read must be an error: only content decides about moving it aside.
     File::open(path).map_err(|error| io_error(path, error))?;
     let check = || -> rusqlite::Result<bool> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_timeout(OPEN_PATIENCE)?;
+        let connection = open_quiet(path)?;
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let ours = pragma("application_id")? == APPLICATION_ID
             && pragma("user_version")? == SCHEMA_VERSION;

@@ -52,6 +52,12 @@ struct Inner {
     moved_aside: Option<PathBuf>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.upkeep.close();
+    }
+}
+
 /// Options of a [`Sqlite`] store.
 #[derive(Debug, Clone)]
 #[must_use]

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -23,6 +24,9 @@ const MAX_BATCHES: usize = 64;
 const EVICT_TO_PERCENT: u64 = 95;
 /// The log is moved into the file after so many bytes of writes.
 pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// A log this long is emptied on closing, so that the next process opens quickly.
+const CLOSE_CHECKPOINT_BYTES: u64 = 1 << 20;
 
 const SWEEP: &str = "DELETE FROM entries WHERE rowid IN \
     (SELECT rowid FROM entries WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
@@ -182,6 +186,20 @@ impl Upkeep {
                     .query_row([], |row| row.get::<_, i64>(0))
             })
             .map(|bytes| bytes as u64)
+    }
+
+    /// Empties a long log when the store closes, unless another process uses it; a short one is left to the next.
+    pub(super) fn close(&self) {
+        if database::log_bytes(&self.path) < CLOSE_CHECKPOINT_BYTES {
+            return;
+        }
+        let empty = |connection: &Connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        if let Err(error) = self.readers.read(empty) {
+            tracing::debug!(%error, "the log of the cache database stays as it is");
+        }
     }
 
     /// Copies the log into the file once enough was written, so that no writer has to.

@@ -90,12 +90,14 @@ enum Attempt {
 impl Writer {
     pub(super) fn open(path: PathBuf, clock: Clock) -> Result<Self> {
         let connection = Mutex::new(connect(&path)?);
+        // What earlier processes left in the log counts, too.
+        let written = AtomicU64::new(database::log_bytes(&path));
         Ok(Self {
             path,
             clock,
             connection,
             queue: Mutex::default(),
-            written: AtomicU64::new(0),
+            written,
         })
     }
 
