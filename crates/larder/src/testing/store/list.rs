@@ -34,6 +34,7 @@ macro_rules! __each_store_law {
                 bulk_calls_of_a_thousand_keys_work
                 damaged_bytes_are_a_miss_or_come_back_as_they_are
                 delete_reports_whether_there_was_an_entry
+                dropped_write_does_not_undo_a_later_one
                 dropped_write_is_applied_or_not
                 empty_body_is_a_value
                 empty_bulk_calls_answer_nothing
