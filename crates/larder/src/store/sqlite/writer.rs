@@ -1,13 +1,13 @@
 //! The one write connection, shared by flat combining.
 //!
-//! A caller that finds the connection free makes its change at once, on its own thread, together with
-//! whatever waits in the queue. A caller that finds it taken leaves its job in the queue, where the holder
-//! picks it up: many writers share one transaction. When another *process* holds the database, the
-//! jobs move to a blocking thread, which waits there, so that an async thread never does.
+//! A caller that finds the connection free and nobody waiting makes its change at once, on its own thread. Else it
+//! leaves its job in the queue, where whoever holds the connection picks it up: many writers share one transaction,
+//! in the order they came. When another *process* holds the database, the jobs move to a blocking thread, which waits
+//! there, so that an async thread never does.
 //!
 //! ```text
-//! submit: try_lock --yes--> run own job + queue --> unlock, look at the queue again
-//!                  \--no--> enqueue, try_lock once more (the holder may just have left), await the reply
+//! submit: free? --yes--> run own job --> unlock, look at the queue
+//!               \--no--> enqueue, try_lock once more (the holder may just have left), await the reply
 //! ```
 
 use std::path::PathBuf;
@@ -148,7 +148,11 @@ impl Writer {
     /// Runs the job now if it is short, the connection is free and no other process writes, else queues it.
     fn attempt(self: &Arc<Self>, job: Job<'_>) -> Result<Attempt> {
         let mut needs_patience = job.bytes() > MAX_INLINE_BYTES;
-        if !needs_patience && let Some(connection) = self.try_lock() {
+        // Jobs that wait go first: their callers may be gone, and what is asked now must not be undone by them.
+        if !needs_patience
+            && let Some(connection) = self.try_lock()
+            && lock(&self.queue).is_empty()
+        {
             let result = connection.watch(jobs::run_all(&connection, &[job], self.clock.now_ms()));
             drop(connection);
             needs_patience = result.as_ref().is_err_and(is_busy);
