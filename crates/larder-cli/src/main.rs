@@ -1,2 +1,7 @@
 //! The `larder` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder_cli::run(std::env::args_os())
+}

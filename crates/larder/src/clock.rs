@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// Returns monotonic time in milliseconds from an arbitrary origin; never goes back.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn monotonic_ms(&self) -> u64 {
         match &self.0 {
@@ -54,7 +54,7 @@ pub(crate) fn duration_ms(duration: Duration) -> u64 {
 }
 
 #[cfg(target_os = "linux")]
-#[inline]
+#[inline(always)]
 fn coarse_ms() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     (time.tv_sec as u64) * 1000 + (time.tv_nsec as u64) / 1_000_000

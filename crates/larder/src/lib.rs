@@ -49,6 +49,11 @@ pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};
 pub use ttl::{TimeLeft, Ttl, format_duration, parse_duration};
 
+/// The examples of the README are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     fn assert_send_sync<T: Send + Sync>() {}

@@ -603,3 +603,23 @@ async fn options_out_of_bounds_are_refused() {
     assert!(builder().default_ttl(Duration::ZERO).build().is_err());
     assert!(builder().default_ttl(Ttl::Forever).build().is_ok());
 }
+
+#[tokio::test]
+async fn local_evictions_count_what_made_room_and_nothing_else() {
+    let local = Local::capacity_bytes(64 << 10);
+    let cache = Cache::builder(NullStore::new())
+        .local(local)
+        .build()
+        .unwrap();
+    for n in 0..10 {
+        cache.set("same", &n).await.unwrap();
+    }
+    let figures = || async { cache.stats().await.unwrap().local.unwrap() };
+    assert_eq!((figures().await.evicted, figures().await.entries), (0, 1));
+    for n in 0..2000 {
+        cache.set(format!("key:{n}"), &n).await.unwrap();
+    }
+    let full = figures().await;
+    assert!(full.bytes <= full.capacity_bytes);
+    assert_eq!(full.evicted + full.entries, 2001);
+}

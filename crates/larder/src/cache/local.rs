@@ -116,23 +116,40 @@ impl Weighter<Box<[u8]>, Slot> for SlotWeight {
     }
 }
 
-/// Counts evictions.
+/// Hands out what an insertion pushed out, to be counted and dropped outside the shard's lock.
 #[derive(Debug, Clone)]
-struct Evictions(Arc<AtomicU64>);
+struct HandOut;
 
-impl Lifecycle<Box<[u8]>, Slot> for Evictions {
-    type RequestState = ();
+/// What one insertion pushed out: the former value of its key (which is no eviction), and what made room.
+#[derive(Debug, Default)]
+struct PushedOut {
+    first: Option<(Box<[u8]>, Slot)>,
+    more: Vec<(Box<[u8]>, Slot)>,
+}
 
-    fn on_evict(&self, _: &mut (), _: Box<[u8]>, _: Slot) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+impl PushedOut {
+    fn evictions(&self, inserted: &[u8]) -> u64 {
+        let all = self.first.iter().chain(&self.more);
+        all.filter(|(key, _)| **key != *inserted).count() as u64
+    }
+}
+
+impl Lifecycle<Box<[u8]>, Slot> for HandOut {
+    type RequestState = PushedOut;
+
+    fn on_evict(&self, out: &mut PushedOut, key: Box<[u8]>, slot: Slot) {
+        match out.first {
+            None => out.first = Some((key, slot)),
+            Some(_) => out.more.push((key, slot)),
+        }
     }
 }
 
 /// The tier itself.
 #[derive(Debug)]
 pub(crate) struct Tier {
-    slots: SlotCache<Box<[u8]>, Slot, SlotWeight, DefaultHashBuilder, Evictions>,
-    evicted: Arc<AtomicU64>,
+    slots: SlotCache<Box<[u8]>, Slot, SlotWeight, DefaultHashBuilder, HandOut>,
+    evicted: AtomicU64,
     ttl_fraction: f64,
     /// The cap on a copy's life, where other processes may change the entry unnoticed.
     staleness_ms: Option<u64>,
@@ -158,16 +175,10 @@ impl Tier {
             .map_err(|error| {
                 Error::argument("local: the capacity is not usable").caused_by(error)
             })?;
-        let evicted = Arc::new(AtomicU64::new(0));
-        let evictions = Evictions(Arc::clone(&evicted));
+        let hasher = DefaultHashBuilder::default();
         Ok(Self {
-            slots: SlotCache::with_options(
-                table,
-                SlotWeight,
-                DefaultHashBuilder::default(),
-                evictions,
-            ),
-            evicted,
+            slots: SlotCache::with_options(table, SlotWeight, hasher, HandOut),
+            evicted: AtomicU64::new(0),
             ttl_fraction: if alone { 1.0 } else { options.ttl_fraction },
             staleness_ms: incoherent.then(|| duration_ms(options.max_staleness)),
             write_through: options.write_through || alone,
@@ -176,7 +187,7 @@ impl Tier {
     }
 
     /// Returns the live value of this type.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<T: Any + Send + Sync>(&self, key: &[u8], now_ms: u64) -> Option<Arc<T>> {
         let slot = self.slots.get(key)?;
         if slot.deadline_ms <= now_ms {
@@ -208,18 +219,29 @@ impl Tier {
         (ttl_ms, left_ms): (Option<u64>, Option<u64>),
         now_ms: u64,
     ) {
-        let by_fraction = ttl_ms.map(|ttl| ((ttl as f64 * self.ttl_fraction) as u64).max(1));
-        let life = [by_fraction, left_ms, self.staleness_ms]
-            .into_iter()
-            .flatten()
-            .min();
+        let unlimited = u64::MAX;
+        let by_fraction = match ttl_ms {
+            Some(ttl_ms) if self.ttl_fraction < 1.0 => {
+                ((ttl_ms as f64 * self.ttl_fraction) as u64).max(1)
+            }
+            Some(ttl_ms) => ttl_ms,
+            None => unlimited,
+        };
+        let life = by_fraction
+            .min(left_ms.unwrap_or(unlimited))
+            .min(self.staleness_ms.unwrap_or(unlimited));
         let slot = Slot {
-            deadline_ms: life.map_or(u64::MAX, |life| now_ms.saturating_add(life)),
+            deadline_ms: now_ms.saturating_add(life),
             weight: u32::try_from(key.len() + value.bytes + SLOT_OVERHEAD_BYTES)
                 .unwrap_or(u32::MAX),
             value: value.value,
         };
-        self.slots.insert(key.into(), slot);
+        let mut out = PushedOut::default();
+        self.slots.insert_with_lifecycle(key.into(), slot, &mut out);
+        let evictions = out.evictions(key);
+        if evictions > 0 {
+            self.evicted.fetch_add(evictions, Ordering::Relaxed);
+        }
     }
 
     /// Changes the life of a live slot; `None`: unlimited. For tiers without a store.
@@ -271,7 +293,7 @@ pub(crate) struct Weighed {
 }
 
 /// Figures of a local tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct LocalStats {
     /// Slots in use, expired ones included.

@@ -1,7 +1,7 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
+//! `raw`, `sealed`, `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
 //! overtaken reads and loads out), `stats`.
 
 mod builder;
@@ -16,6 +16,7 @@ mod read;
 mod ready;
 mod remember;
 mod remember_many;
+mod sealed;
 mod sorted_set;
 mod stats;
 mod stripe;
@@ -31,6 +32,7 @@ pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
 pub use self::remember::{LoadContext, Remember, RememberError};
 pub use self::remember_many::RememberMany;
+pub use self::sealed::{Sealed, SetSealed};
 pub use self::sorted_set::{AddMembers, SortedSet};
 pub use self::stats::{CacheStats, Counts, MissReasons};
 pub use self::write::{Add, Set, SetMany};

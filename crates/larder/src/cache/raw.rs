@@ -223,7 +223,7 @@ impl<'a> IntoFuture for SetRaw<'a> {
 impl Inner {
     /// Turns what the store returned into bytes, and counts the read.
     fn raw_value(&self, key: &[u8], entry: Option<&Entry>) -> Result<Option<RawValue>> {
-        let (counter, value) = match entry.map(|entry| self.open_raw(entry)) {
+        let (counter, value) = match entry.map(|entry| open(&entry.value, self.time_left(entry))) {
             None => (Counter::Absent, Ok(None)),
             Some(Ok(value)) => (Counter::StoreHit, Ok(Some(value))),
             Some(Err(Unopened::Unreadable(Unreadable::UnknownLayout))) => {
@@ -237,35 +237,36 @@ impl Inner {
         self.counters.count(counter);
         value
     }
+}
 
-    fn open_raw(&self, entry: &Entry) -> Result<RawValue, Unopened> {
-        let envelope = Envelope::open(&entry.value).map_err(Unopened::Unreadable)?;
-        if envelope.header.kind != Kind::Value {
-            return Err(Unopened::Refused(envelope::wrong_type()));
-        }
-        let body = envelope.plain_body().map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => Unopened::Refused(error),
-            _ => Unopened::Unreadable(Unreadable::Damaged),
-        })?;
-        let encoding = envelope.header.encoding;
-        let content_type = match encoding {
-            Encoding::Raw => envelope.header.content_type,
-            Encoding::Codec(Codec::Json) => "application/json".to_owned(),
-            Encoding::Codec(Codec::MessagePack) => "application/vnd.msgpack".to_owned(),
-            Encoding::Codec(_) => BINARY.to_owned(),
-        };
-        Ok(RawValue {
-            body,
-            content_type,
-            is_typed: encoding != Encoding::Raw,
-            time_left: self.time_left(entry),
-            encoding,
-        })
+/// Returns the body of a stored entry as bytes.
+pub(super) fn open(entry: &Bytes, time_left: TimeLeft) -> Result<RawValue, Unopened> {
+    let envelope = Envelope::open(entry).map_err(Unopened::Unreadable)?;
+    if envelope.header.kind != Kind::Value {
+        return Err(Unopened::Refused(envelope::wrong_type()));
     }
+    let body = envelope.plain_body().map_err(|error| match error.kind() {
+        ErrorKind::Unsupported => Unopened::Refused(error),
+        _ => Unopened::Unreadable(Unreadable::Damaged),
+    })?;
+    let encoding = envelope.header.encoding;
+    let content_type = match encoding {
+        Encoding::Raw => envelope.header.content_type,
+        Encoding::Codec(Codec::Json) => "application/json".to_owned(),
+        Encoding::Codec(Codec::MessagePack) => "application/vnd.msgpack".to_owned(),
+        Encoding::Codec(_) => BINARY.to_owned(),
+    };
+    Ok(RawValue {
+        body,
+        content_type,
+        is_typed: encoding != Encoding::Raw,
+        time_left,
+        encoding,
+    })
 }
 
 /// Why an entry has no bytes to give.
-enum Unopened {
+pub(super) enum Unopened {
     Unreadable(Unreadable),
     Refused(Error),
 }

@@ -107,7 +107,7 @@ impl Cache {
 
 impl Inner {
     /// Returns the local value of this type, and counts the hit.
-    #[inline]
+    #[inline(always)]
     pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
         let value = self
             .local

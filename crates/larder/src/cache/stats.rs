@@ -64,12 +64,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(&self, counter: Counter) {
         self.add(counter, 1);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&self, counter: Counter, by: u64) {
         let index = stripe::index();
         let cell = &self.stripes[index].0[counter as usize];
@@ -197,7 +197,7 @@ impl Counts {
 }
 
 /// What a cache says about itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Of this handle's process, since it opened the cache.

@@ -32,7 +32,7 @@ thread_local! {
 }
 
 /// Returns this thread's number, at most [`OWNED`].
-#[inline]
+#[inline(always)]
 pub(super) fn index() -> usize {
     match INDEX.get() {
         UNKNOWN => acquire(),

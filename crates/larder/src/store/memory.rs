@@ -41,7 +41,7 @@ const SWEEP_BATCH: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Memory {
     inner: Arc<Inner>,
-    _janitor: Arc<Janitor>,
+    janitor: Arc<Janitor>,
 }
 
 /// Options of a [`Memory`] store.
@@ -81,7 +81,7 @@ impl Builder {
             })?;
         Ok(Memory {
             inner,
-            _janitor: Arc::new(janitor),
+            janitor: Arc::new(janitor),
         })
     }
 }
@@ -552,6 +552,8 @@ impl Store for Memory {
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
         self.inner.clear(namespace);
+        // The entries cannot be read any more; their memory is freed now rather than at the next interval.
+        self.janitor.wake();
         Ok(())
     }
 

@@ -219,7 +219,7 @@ pub struct ScannedKey {
 }
 
 /// What a store says about itself. Figures cover the whole store, all namespaces.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Live and not yet swept entries, where the store can tell.

@@ -32,7 +32,6 @@ impl Child {
             .args([
                 "--exact",
                 "child_process",
-                "--ignored",
                 "--nocapture",
                 "--test-threads=1",
             ])

@@ -1,0 +1,14 @@
+//! Runs the real program: what it prints, and how it ends.
+
+mod config;
+mod guide;
+mod health;
+mod keys;
+mod removal;
+mod serve;
+mod status;
+mod support;
+mod terminal;
+mod transfer;
+mod usage;
+mod values;

@@ -1,0 +1,128 @@
+//! Users: a list kept as finished HTML, rows kept by id, and what to forget when one changes.
+
+use std::time::Duration;
+
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::response::{Html, Redirect};
+use larder::RememberError;
+use serde::Deserialize;
+
+use crate::db::{User, UserId};
+use crate::error::AppError;
+use crate::pages::{self, escape};
+use crate::{JITTER, Paging, Shop, TTL, overview};
+
+const PER_PAGE: u32 = 20;
+/// How long it is remembered that there is no such user: long enough to spare the database from whoever tries ids one
+/// after the other.
+const MISSING_TTL: Duration = Duration::from_secs(60);
+const MAX_NAME_CHARS: usize = 80;
+
+pub(crate) async fn list(
+    State(shop): State<Shop>,
+    Query(paging): Query<Paging>,
+) -> Result<Html<String>, AppError> {
+    let page = paging.number();
+    let database = shop.database.clone();
+    let list: Option<String> = shop
+        .pages
+        .remember(list_key(page), move || async move {
+            let skip = u64::from(page - 1) * u64::from(PER_PAGE);
+            let users = database.users(skip, PER_PAGE).await?;
+            Ok::<_, AppError>((!users.is_empty()).then(|| user_list(&users)))
+        })
+        .ttl(TTL)
+        .jitter(JITTER)
+        // Anybody can ask for page 4,000,000,000; what is not there shall not fill the cache.
+        .cache_none(false)
+        .await
+        .map_err(RememberError::into_user)?;
+    let list = list.ok_or(AppError::NotFound)?;
+    let body = format!("{list}\n{}", pages::next_link("/users", page));
+    Ok(pages::page("Users", &body))
+}
+
+pub(crate) async fn show(
+    State(shop): State<Shop>,
+    Path(id): Path<UserId>,
+) -> Result<Html<String>, AppError> {
+    let database = shop.database.clone();
+    // `None` is an answer too and is kept, but not for as long.
+    let user: Option<User> = shop
+        .users
+        .remember_with(id, move |context| async move {
+            let user = database.user(id).await?;
+            if user.is_none() {
+                context.ttl(MISSING_TTL);
+            }
+            Ok::<_, AppError>(user)
+        })
+        .ttl(TTL)
+        .jitter(JITTER)
+        .await
+        .map_err(RememberError::into_user)?;
+    let user = user.ok_or(AppError::NotFound)?;
+    Ok(pages::page(&user.name, &details(&user)))
+}
+
+/// The form of a user's page.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rename {
+    name: String,
+}
+
+pub(crate) async fn rename(
+    State(shop): State<Shop>,
+    Path(id): Path<UserId>,
+    Form(form): Form<Rename>,
+) -> Result<Redirect, AppError> {
+    let name = form.name.trim();
+    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
+        return Err(AppError::Invalid("a name has 1 to 80 characters"));
+    }
+    if !shop.database.rename_user(id, name.to_owned()).await? {
+        return Err(AppError::NotFound);
+    }
+    // An error of the cache is told: the old name may still be shown, and renaming once more does no harm.
+    forget(&shop, id).await?;
+    Ok(Redirect::to(&format!("/users/{}", id.0)))
+}
+
+/// Removes what shows a user from the caches.
+///
+/// Always after the change of the database: what is loaded from then on is new, and a load that was under way is not
+/// kept.
+async fn forget(shop: &Shop, id: UserId) -> Result<(), larder::Error> {
+    shop.users.delete(id).await?;
+    shop.pages.delete_many(pages_with(id)).await?;
+    Ok(())
+}
+
+/// Lists the keys of the pages that show a user. A new page that shows users belongs here.
+fn pages_with(id: UserId) -> [String; 2] {
+    // Ids have no gaps, so an id tells its page.
+    let page = id.0.saturating_sub(1) / PER_PAGE + 1;
+    [list_key(page), overview::NEWEST_USERS.to_owned()]
+}
+
+fn list_key(page: u32) -> String {
+    format!("users:page:{page}")
+}
+
+/// Returns users as an HTML list.
+pub(crate) fn user_list(users: &[User]) -> String {
+    let item = |user: &User| {
+        let (name, email) = (escape(&user.name), escape(&user.email));
+        format!("<a href=\"/users/{}\">{name}</a> ({email})", user.id.0)
+    };
+    pages::list("ul", users.iter().map(item))
+}
+
+fn details(user: &User) -> String {
+    let (id, name, email) = (user.id.0, escape(&user.name), escape(&user.email));
+    format!(
+        "<p>{email}</p>\n<form method=\"post\" action=\"/users/{id}\">\
+         <input name=\"name\" value=\"{name}\"> <button>Rename</button></form>"
+    )
+}
