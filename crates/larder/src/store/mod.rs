@@ -246,7 +246,8 @@ pub struct StoreStats {
 /// # Guarantees
 /// Each write of a bulk call is atomic for its key; the bulk as a whole is not (SQLite's is).
 /// Writes of one call to one key apply in order. A call that fails may have been applied in part.
-/// Dropping a call's future before it finishes leaves each of its writes either applied or not.
+/// Dropping a call's future before it finishes leaves each of its writes either applied or not, and a write that
+/// begins after that is not undone by them.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the kind of store, for messages: `sqlite`.

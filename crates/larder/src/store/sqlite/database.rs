@@ -3,10 +3,11 @@
 //! Opening is serialised between processes by a lock on `<file>.lock`, so exactly one of them creates or
 //! replaces the file. A file that is damaged or belongs to something else is renamed to
 //! `<file>.aside-<time>` and never deleted. A connection that meets damage later leaves the mark
-//! `<file>.damaged`, which makes the next opening, or the upkeep of an open store, move the file aside.
+//! `<file>.damaged` with the file's identity, which makes the next opening, or the upkeep of an open store, move the file aside.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,8 +50,36 @@ pub(super) fn prepare(path: &Path) -> Result<(FileId, Option<PathBuf>)> {
     Ok((id, moved))
 }
 
+/// A connection that knows which file it has open, and marks it when it meets damage.
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: Connection,
+    path: PathBuf,
+    file: FileId,
+}
+
+impl Database {
+    /// Leaves the mark if the outcome is damage.
+    pub(super) fn watch<T>(&self, outcome: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        outcome.inspect_err(|error| {
+            if is_damage(error) {
+                mark_damaged(&self.path, self.file);
+            }
+        })
+    }
+}
+
+impl Deref for Database {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 /// Opens one more connection to a prepared file.
-pub(super) fn connect(path: &Path) -> Result<Connection> {
+pub(super) fn connect(path: &Path) -> Result<Database> {
+    let file = file_id(path).map_err(|error| io_error(path, error))?;
     let connection = open_raw(path)?;
     let set_up = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -61,7 +90,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     };
     set_up().map_err(|error| store_error(error).operation("open"))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
+    let path = path.to_owned();
+    Ok(Database {
+        connection,
+        path,
+        file,
+    })
 }
 
 /// Returns the identity of the file that the path names now.
@@ -75,16 +109,33 @@ pub(super) fn log_bytes(path: &Path) -> u64 {
     fs::metadata(sibling(path, "-wal")).map_or(0, |metadata| metadata.len())
 }
 
-/// Returns whether a connection met damage since the file was opened.
+/// Returns whether a connection met damage in the file that the path names now.
+///
+/// A connection may still have a former file open when that was moved aside already; its mark says nothing about
+/// the new one.
 pub(super) fn is_marked_damaged(path: &Path) -> bool {
-    damage_mark(path).exists()
+    let marked = fs::read_to_string(damage_mark(path));
+    marked.is_ok_and(|marked| file_id(path).is_ok_and(|file| marked == mark_of(file)))
 }
 
 /// Asks the next opening to move the file aside, which the upkeep of each open store soon does.
-pub(super) fn mark_damaged(path: &Path) {
-    if let Err(error) = File::create(damage_mark(path)) {
+fn mark_damaged(path: &Path, file: FileId) {
+    if let Err(error) = fs::write(damage_mark(path), mark_of(file)) {
         tracing::warn!(path = %path.display(), %error, "cannot mark the cache database as damaged");
     }
+}
+
+fn mark_of((device, inode): FileId) -> String {
+    format!("{device}:{inode}")
+}
+
+/// Returns whether the database's content is broken.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }
 
 fn open_raw(path: &Path) -> Result<Connection> {

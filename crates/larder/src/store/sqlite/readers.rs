@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{database, store_error};
+use super::database::{self, Database};
+use super::store_error;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
@@ -42,7 +43,7 @@ const EXPIRED: &str = "SELECT key FROM entries WHERE expires_at <= ?2 \
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<(u64, Connection)>>,
+    idle: Mutex<Vec<(u64, Database)>>,
     /// Counts how often the file was replaced; connections of older generations are closed.
     generation: AtomicU64,
 }
@@ -86,27 +87,13 @@ impl Readers {
                 connection
             }
         };
-        let result = work(&connection).map_err(|error| {
-            if is_damage(&error) {
-                database::mark_damaged(&self.path);
-            }
-            store_error(error)
-        });
+        let result = connection.watch(work(&connection)).map_err(store_error);
         let mut pool = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if result.is_ok() && pool.len() < MAX_IDLE {
             pool.push((generation, connection));
         }
         result
     }
-}
-
-/// Returns whether the database's content is broken.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
 }
 
 /// Reads entries that are live at `now_ms`; several keys see one state of the database.

@@ -19,8 +19,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::database::{self, Database};
 use super::jobs::{self, Job, OwnedJob, Reply};
-use super::{database, readers, store_error};
+use super::store_error;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -46,7 +47,7 @@ struct Pending {
 pub(super) struct Writer {
     path: PathBuf,
     clock: Clock,
-    connection: Mutex<Connection>,
+    connection: Mutex<Database>,
     queue: Mutex<Vec<Pending>>,
     /// Bytes written since the janitor last looked.
     written: AtomicU64,
@@ -133,11 +134,11 @@ impl Writer {
             let connection = self.lock();
             let _patient = Patience::on(&connection);
             let rollback = |_: &rusqlite::Error| drop(connection.execute_batch("ROLLBACK"));
-            work(&connection).inspect_err(rollback)
+            connection.watch(work(&connection)).inspect_err(rollback)
         };
         // Callers queued up meanwhile, and found the lock taken.
         self.drain_patiently();
-        result.map_err(|error| self.convert(error))
+        result.map_err(store_error)
     }
 
     /// Makes a change; on return it is committed. Dropping the future leaves it made or not made.
@@ -156,16 +157,17 @@ impl Writer {
     /// queues it.
     fn attempt(self: &Arc<Self>, job: Job<'_>) -> Result<Attempt> {
         let mut needs_patience = job.bytes() > MAX_INLINE_BYTES;
+        // Jobs that wait go first: their callers may be gone, and what is asked now must not be undone by them.
         if !needs_patience
             && let Some(connection) = self.try_lock()
             && lock(&self.queue).is_empty()
         {
-            let result = jobs::run_all(&connection, &[job], self.clock.now_ms());
+            let result = connection.watch(jobs::run_all(&connection, &[job], self.clock.now_ms()));
             drop(connection);
             needs_patience = result.as_ref().is_err_and(is_busy);
             if !needs_patience {
                 self.drain_quickly();
-                let replies = result.map_err(|error| self.convert(error));
+                let replies = result.map_err(store_error);
                 return Ok(Attempt::Done(replies.and_then(only_reply)));
             }
         }
@@ -214,7 +216,7 @@ impl Writer {
     }
 
     /// Runs one batch of the queue in a transaction; returns `false` when the database is busy and the batch was put back.
-    fn run_batch(&self, connection: &Connection, busy: Busy) -> bool {
+    fn run_batch(&self, connection: &Database, busy: Busy) -> bool {
         let batch: Vec<Pending> = {
             let mut queue = lock(&self.queue);
             let count = queue.len().min(MAX_BATCH);
@@ -228,16 +230,14 @@ impl Writer {
             }
             Err(error) if is_busy(&error) => {
                 // One wait is for all of them: each alone would wait as long, one after the other.
-                let error = self.convert(error);
+                let error = store_error(error);
                 answer(batch, std::iter::repeat_with(|| Err(error.clone())));
             }
             Err(_) => {
                 // One of them fails, or all: each gets its own verdict.
                 let alone = |pending: &Pending| {
                     let replies = self.run_jobs(connection, std::slice::from_ref(pending));
-                    replies
-                        .map_err(|error| self.convert(error))
-                        .and_then(only_reply)
+                    replies.map_err(store_error).and_then(only_reply)
                 };
                 let replies: Vec<_> = batch.iter().map(alone).collect();
                 answer(batch, replies.into_iter());
@@ -248,7 +248,7 @@ impl Writer {
 
     fn run_jobs(
         &self,
-        connection: &Connection,
+        connection: &Database,
         batch: &[Pending],
     ) -> rusqlite::Result<Vec<Result<Reply>>> {
         let writes: Vec<_> = batch.iter().map(|pending| pending.job.writes()).collect();
@@ -260,7 +260,7 @@ impl Writer {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        jobs::run_all(connection, &jobs, self.clock.now_ms())
+        connection.watch(jobs::run_all(connection, &jobs, self.clock.now_ms()))
     }
 
     fn enqueue(&self, job: Job<'_>) -> Result<oneshot::Receiver<Result<Reply>>> {
@@ -277,25 +277,18 @@ impl Writer {
         Ok(receiver)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Database> {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Connection>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, Database>> {
         match self.connection.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
-    }
-
-    fn convert(&self, error: rusqlite::Error) -> Error {
-        if readers::is_damage(&error) {
-            database::mark_damaged(&self.path);
-        }
-        store_error(error)
     }
 }
 
@@ -316,7 +309,7 @@ fn answer(batch: Vec<Pending>, replies: impl Iterator<Item = Result<Reply>>) {
     }
 }
 
-fn connect(path: &std::path::Path) -> Result<Connection> {
+fn connect(path: &std::path::Path) -> Result<Database> {
     let connection = database::connect(path)?;
     connection
         .busy_timeout(Duration::ZERO)

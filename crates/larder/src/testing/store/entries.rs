@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::space::together;
 use super::{SOON, StoreUnderTest};
@@ -242,6 +243,29 @@ pub async fn dropped_write_is_applied_or_not(fixture: &StoreUnderTest) -> Result
         for read in space.get_many(&keys).await? {
             let read = read.expect("an abandoned overwrite removes nothing");
             assert!(possible.contains(&read), "a value that nobody wrote");
+        }
+    }
+    Ok(())
+}
+
+/// A write that begins after another one was dropped half-way is not undone by it later.
+pub async fn dropped_write_does_not_undo_a_later_one(fixture: &StoreUnderTest) -> Result<()> {
+    let space = fixture.space();
+    for round in 0..20 {
+        // Small and large writes may go different ways.
+        let old = sealed(&vec![1; if round % 2 == 0 { 10 } else { 300_000 }]);
+        let new = sealed(format!("round {round}").as_bytes());
+        let abandoned = [Write::put(b"k", old, Expiry::Never)];
+        // One poll, as a caller that runs into its timeout.
+        let _ = space.write_many(&abandoned).now_or_never();
+        space.put(b"k", &new, Expiry::Never).await?;
+        for _ in 0..5 {
+            let read = space.get(b"k").await?;
+            assert!(
+                read.as_ref() == Some(&new),
+                "round {round}: the former write is back"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
     Ok(())

@@ -34,6 +34,7 @@ macro_rules! __each_store_law {
                 bulk_calls_of_a_thousand_keys_work
                 damaged_bytes_are_a_miss_or_come_back_as_they_are
                 delete_reports_whether_there_was_an_entry
+                dropped_write_does_not_undo_a_later_one
                 dropped_write_is_applied_or_not
                 empty_body_is_a_value
                 empty_bulk_calls_answer_nothing
@@ -85,17 +86,19 @@ macro_rules! __each_store_law {
                 namespaces_do_not_mix
                 writes_after_clear_are_visible
             }
+            rankings {
+                length_and_scores_can_be_asked
+                members_are_ordered_by_score_then_bytes
+                ranks_count_from_both_ends
+                score_ranges_include_both_ends
+            }
             sorted_sets {
                 adding_counts_new_members_and_changes_scores
                 concurrent_set_operations_lose_nothing
                 empty_set_disappears
                 kinds_of_entries_do_not_mix
-                length_and_scores_can_be_asked
-                members_are_ordered_by_score_then_bytes
                 members_are_removed_by_name_and_by_score
                 members_may_hold_any_bytes
-                ranks_count_from_both_ends
-                score_ranges_include_both_ends
                 scores_that_are_no_numbers_are_refused
                 set_changes_keep_the_expiry
                 set_is_an_entry_like_any_other

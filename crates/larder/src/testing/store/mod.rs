@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod list;
+mod set_space;
 mod space;
 
 pub mod conditions;
@@ -16,6 +17,7 @@ pub mod health;
 pub mod keys;
 pub mod listing;
 pub mod namespaces;
+pub mod rankings;
 pub mod sorted_sets;
 
 use std::any::Any;

@@ -1,69 +1,14 @@
-//! Laws of sorted sets: members in order of score, then of bytes.
+//! Laws of sorted sets: adding, removing, and being an entry like any other.
 
 use bytes::Bytes;
 
-use super::space::{Space, together};
+use super::set_space::{Members, adding, members, names, ranks};
+use super::space::together;
 use super::{SOON, StoreUnderTest};
 use crate::error::{ErrorKind, Result};
 use crate::glob::Glob;
-use crate::store::{Expiry, SortedSetOp, SortedSetReply};
+use crate::store::{Expiry, SortedSetOp};
 use crate::testing::{sealed, sealed_integer};
-
-type Members = Vec<(f64, Bytes)>;
-
-fn members(listed: &[(f64, &'static str)]) -> Members {
-    let owned = |(score, member): &(f64, &'static str)| (*score, Bytes::from(*member));
-    listed.iter().map(owned).collect()
-}
-
-fn adding(listed: &[(f64, &'static str)], expiry: Expiry) -> SortedSetOp {
-    let members = members(listed);
-    SortedSetOp::Add { members, expiry }
-}
-
-fn ranks(start: i64, stop: i64, descending: bool) -> SortedSetOp {
-    SortedSetOp::Range {
-        start,
-        stop,
-        descending,
-    }
-}
-
-fn names(listed: &[&'static str]) -> Vec<Bytes> {
-    listed.iter().copied().map(Bytes::from).collect()
-}
-
-impl Space {
-    async fn add(&self, listed: &[(f64, &'static str)]) -> Result<u64> {
-        self.set_count(adding(listed, Expiry::Never)).await
-    }
-
-    async fn set_count(&self, op: SortedSetOp) -> Result<u64> {
-        match self.sorted_set(b"set", op).await? {
-            SortedSetReply::Count(count) => Ok(count),
-            SortedSetReply::Members(_) => panic!("this operation counts"),
-        }
-    }
-
-    async fn set_members(&self, op: SortedSetOp) -> Result<Members> {
-        match self.sorted_set(b"set", op).await? {
-            SortedSetReply::Members(members) => Ok(members),
-            SortedSetReply::Count(_) => panic!("this operation lists"),
-        }
-    }
-
-    async fn set_names(&self, op: SortedSetOp) -> Result<Vec<Bytes>> {
-        let members = self.set_members(op).await?;
-        Ok(members.into_iter().map(|(_, member)| member).collect())
-    }
-
-    async fn set_kind(&self, op: SortedSetOp) -> Option<ErrorKind> {
-        self.sorted_set(b"set", op)
-            .await
-            .err()
-            .map(|error| error.kind())
-    }
-}
 
 /// Adding counts new members only and changes the scores of known ones; of repeated ones the last counts.
 pub async fn adding_counts_new_members_and_changes_scores(fixture: &StoreUnderTest) -> Result<()> {
@@ -78,93 +23,6 @@ pub async fn adding_counts_new_members_and_changes_scores(fixture: &StoreUnderTe
     assert_eq!(space.add(&[]).await?, 0);
     let all = members(&[(2.0, "b"), (2.5, "c"), (3.0, "a"), (4.0, "d")]);
     assert_eq!(space.set_members(ranks(0, -1, false)).await?, all);
-    Ok(())
-}
-
-/// Members are ordered by score, equal scores (0 and -0, too) by their bytes.
-pub async fn members_are_ordered_by_score_then_bytes(fixture: &StoreUnderTest) -> Result<()> {
-    if !fixture.capabilities().sorted_sets {
-        return Ok(());
-    }
-    let space = fixture.space();
-    space
-        .add(&[(1.0, "b"), (1.0, "B"), (1.0, "a"), (1.0, "ab"), (1.0, "")])
-        .await?;
-    space
-        .add(&[
-            (-1.5, "z"),
-            (f64::INFINITY, "max"),
-            (f64::NEG_INFINITY, "min"),
-            (1e-300, "tiny"),
-        ])
-        .await?;
-    space.add(&[(0.0, "n1"), (-0.0, "n2"), (0.0, "n3")]).await?;
-    let ordered = names(&[
-        "min", "z", "n1", "n2", "n3", "tiny", "", "B", "a", "ab", "b", "max",
-    ]);
-    assert_eq!(space.set_names(ranks(0, -1, false)).await?, ordered);
-    let backwards: Vec<_> = ordered.into_iter().rev().collect();
-    assert_eq!(space.set_names(ranks(0, -1, true)).await?, backwards);
-    Ok(())
-}
-
-/// Ranks count from either end, and a range out of bounds is cut or empty.
-pub async fn ranks_count_from_both_ends(fixture: &StoreUnderTest) -> Result<()> {
-    if !fixture.capabilities().sorted_sets {
-        return Ok(());
-    }
-    let space = fixture.space();
-    space
-        .add(&[(1.0, "a"), (2.0, "b"), (3.0, "c"), (4.0, "d")])
-        .await?;
-    let cases: [(i64, i64, bool, &[&'static str]); 12] = [
-        (0, -1, false, &["a", "b", "c", "d"]),
-        (0, 0, false, &["a"]),
-        (0, 1, true, &["d", "c"]),
-        (1, 2, false, &["b", "c"]),
-        (-2, -1, false, &["c", "d"]),
-        (-2, -1, true, &["b", "a"]),
-        (2, 100, false, &["c", "d"]),
-        (-100, 1, false, &["a", "b"]),
-        (4, 9, false, &[]),
-        (2, 1, false, &[]),
-        (i64::MIN, i64::MAX, true, &["d", "c", "b", "a"]),
-        (i64::MAX, i64::MIN, false, &[]),
-    ];
-    for (start, stop, descending, expected) in cases {
-        let range = space.set_names(ranks(start, stop, descending)).await?;
-        assert_eq!(
-            range,
-            names(expected),
-            "{start}..={stop} descending {descending}"
-        );
-    }
-    Ok(())
-}
-
-/// Ranges of scores include both ends and may be endless.
-pub async fn score_ranges_include_both_ends(fixture: &StoreUnderTest) -> Result<()> {
-    if !fixture.capabilities().sorted_sets {
-        return Ok(());
-    }
-    let space = fixture.space();
-    space
-        .add(&[(1.0, "a"), (2.0, "b"), (2.0, "b2"), (3.0, "c")])
-        .await?;
-    let cases: [(f64, f64, &[&'static str]); 6] = [
-        (1.0, 2.0, &["a", "b", "b2"]),
-        (2.0, 2.0, &["b", "b2"]),
-        (2.5, f64::INFINITY, &["c"]),
-        (f64::NEG_INFINITY, f64::INFINITY, &["a", "b", "b2", "c"]),
-        (3.5, 9.0, &[]),
-        (2.0, 1.0, &[]),
-    ];
-    for (min, max, expected) in cases {
-        let range = space
-            .set_names(SortedSetOp::RangeByScore { min, max })
-            .await?;
-        assert_eq!(range, names(expected), "{min}..={max}");
-    }
     Ok(())
 }
 
@@ -190,31 +48,6 @@ pub async fn members_are_removed_by_name_and_by_score(fixture: &StoreUnderTest) 
         space.set_members(ranks(0, -1, false)).await?,
         members(&[(4.0, "d"), (5.0, "e")])
     );
-    Ok(())
-}
-
-/// The number of members and the score of one can be asked; a missing set is an empty one.
-pub async fn length_and_scores_can_be_asked(fixture: &StoreUnderTest) -> Result<()> {
-    if !fixture.capabilities().sorted_sets {
-        return Ok(());
-    }
-    let space = fixture.space();
-    assert_eq!(space.set_count(SortedSetOp::Len).await?, 0);
-    assert_eq!(space.set_members(ranks(0, -1, false)).await?, []);
-    assert_eq!(space.set_members(SortedSetOp::Score("a".into())).await?, []);
-    assert_eq!(
-        space.set_count(SortedSetOp::Remove(names(&["a"]))).await?,
-        0
-    );
-    assert_eq!(space.get(b"set").await?, None, "asking creates nothing");
-    let pi = std::f64::consts::PI;
-    space.add(&[(pi, "a"), (-2.0, "b")]).await?;
-    assert_eq!(space.set_count(SortedSetOp::Len).await?, 2);
-    assert_eq!(
-        space.set_members(SortedSetOp::Score("a".into())).await?,
-        members(&[(pi, "a")])
-    );
-    assert_eq!(space.set_members(SortedSetOp::Score("c".into())).await?, []);
     Ok(())
 }
 
