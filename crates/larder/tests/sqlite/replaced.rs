@@ -64,7 +64,10 @@ async fn a_replaced_file_is_followed() {
     let store = Sqlite::open(&path).unwrap();
     assert_works(&store).await;
     remove(&path, &["", "-wal", "-shm"]);
-    fs::rename(&other, &path).unwrap();
+    for suffix in ["-wal", "-shm", ""] {
+        let named = |path: &Path| format!("{}{suffix}", path.display());
+        fs::rename(named(&other), named(&path)).unwrap();
+    }
     follows(&store, &path).await;
     for n in 0..20 {
         assert_eq!(get(&store, &key(n)).await.unwrap(), Some(value(n)));

@@ -3,7 +3,8 @@
 //! Write-ahead log, `synchronous=NORMAL`: any process may be killed at any moment and every acknowledged
 //! write stays; a power failure may lose the last ones, never the file. Reads run on the caller's thread;
 //! writes share transactions ([`writer`]). `clear` gives the namespace a new row id and is O(1). The file is kept under
-//! its size bound by evicting what expires soonest, then what was written longest ago.
+//! its size bound by evicting what expires soonest, then what was written longest ago. To copy or move the database,
+//! take `-wal` and `-shm` along: a store that was open for less than a second leaves its last writes there.
 
 mod database;
 mod jobs;
@@ -14,7 +15,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,6 +97,7 @@ impl Builder {
             path: self.path,
             clock: self.clock,
             max_bytes: self.max_bytes,
+            opened: Instant::now(),
             file: Mutex::new(file),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
@@ -25,7 +25,9 @@ const EVICT_TO_PERCENT: u64 = 95;
 /// The log is moved into the file after so many bytes of writes.
 pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
 
-/// A log this long is emptied on closing, so that the next process opens quickly.
+/// A store open for less than this flushes nothing when it closes.
+const BRIEF: Duration = Duration::from_secs(1);
+/// A log this long is emptied on closing in any case, so that the next process opens quickly.
 const CLOSE_CHECKPOINT_BYTES: u64 = 1 << 20;
 
 const SWEEP: &str = "DELETE FROM entries WHERE rowid IN \
@@ -55,6 +57,7 @@ pub(super) struct Upkeep {
     pub(super) writer: Arc<Writer>,
     pub(super) readers: Arc<Readers>,
     pub(super) max_bytes: u64,
+    pub(super) opened: Instant,
     pub(super) file: Mutex<FileId>,
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
@@ -188,9 +191,12 @@ impl Upkeep {
             .map(|bytes| bytes as u64)
     }
 
-    /// Empties a long log when the store closes, unless another process uses it; a short one is left to the next.
+    /// Empties the log when the store closes, so that the file is complete by itself, unless another process uses it.
+    ///
+    /// A store that was open for a moment only, as by a command of the program, leaves a short log to the next.
     pub(super) fn close(&self) {
-        if database::log_bytes(&self.path) < CLOSE_CHECKPOINT_BYTES {
+        let brief = self.opened.elapsed() < BRIEF;
+        if brief && database::log_bytes(&self.path) < CLOSE_CHECKPOINT_BYTES {
             return;
         }
         let empty = |connection: &Connection| {
