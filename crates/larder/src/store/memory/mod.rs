@@ -2,20 +2,21 @@
 //!
 //! Each shard is a [`quick_cache`] under a mutex, which makes every conditional write and increment
 //! one step, beside a heap of expiry times, which lets a sweep find what is due without walking
-//! the entries. `clear` gives the namespace a new id, so it is O(1); the sweep drops what is left behind.
+//! the entries ([`shard`]). `clear` gives the namespace a new id, so it is O(1); the sweep drops what is left behind.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, Hasher};
+mod shard;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use quick_cache::unsync::Cache;
-use quick_cache::{DefaultHashBuilder, Equivalent, Weighter};
+use quick_cache::DefaultHashBuilder;
 
+use self::shard::{Lookup, Shard, SlotKey, entry_weight, is_live};
 use super::janitor::Janitor;
 use super::{Capabilities, Change, Entry, Expiry, ScanPage, ScannedKey, Store, StoreStats, Write};
 use crate::clock::Clock;
@@ -29,10 +30,6 @@ const DEFAULT_CAPACITY_BYTES: u64 = 256 << 20;
 /// A shard for each so many bytes of capacity, so that the largest entry fits one shard.
 const BYTES_PER_SHARD: u64 = 32 << 20;
 const MAX_SHARDS: u64 = 64;
-/// What an entry costs beside its key and value.
-const ENTRY_OVERHEAD_BYTES: u64 = 128;
-/// The entry size used to size tables at first.
-const ESTIMATED_ENTRY_BYTES: u64 = 1024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The second one finds what a writer put into the old namespace while it was cleared.
 const SWEEPS_AFTER_CLEAR: u64 = 2;
@@ -129,78 +126,14 @@ struct Inner {
     expired: AtomicU64,
 }
 
-type DueHeap = BinaryHeap<Reverse<(u64, SlotKey)>>;
-
-#[derive(Debug)]
-struct Shard {
-    entries: Cache<SlotKey, Entry, EntryWeight>,
-    due: DueHeap,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct SlotKey {
-    namespace: u64,
-    key: Bytes,
-}
-
-/// A borrowed [`SlotKey`].
-struct Lookup<'a> {
-    namespace: u64,
-    key: &'a [u8],
-}
-
-impl Hash for SlotKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Lookup {
-            namespace: self.namespace,
-            key: &self.key,
-        }
-        .hash(state);
-    }
-}
-
-impl Hash for Lookup<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.namespace);
-        state.write(self.key);
-    }
-}
-
-impl Equivalent<SlotKey> for Lookup<'_> {
-    fn equivalent(&self, slot: &SlotKey) -> bool {
-        self.namespace == slot.namespace && self.key == slot.key
-    }
-}
-
-#[derive(Debug, Clone)]
-struct EntryWeight;
-
-impl Weighter<SlotKey, Entry> for EntryWeight {
-    fn weight(&self, slot: &SlotKey, entry: &Entry) -> u64 {
-        entry_weight(&slot.key, &entry.value)
-    }
-}
-
-fn entry_weight(key: &[u8], value: &Bytes) -> u64 {
-    (key.len() + value.len()) as u64 + ENTRY_OVERHEAD_BYTES
-}
-
 impl Inner {
     fn new(capacity_bytes: u64, clock: Clock) -> Self {
         let shards = (capacity_bytes / BYTES_PER_SHARD).clamp(1, MAX_SHARDS);
         let per_shard = capacity_bytes / shards;
-        let items = (per_shard / ESTIMATED_ENTRY_BYTES) as usize;
-        let shard = || {
-            let hasher = DefaultHashBuilder::default();
-            let lifecycle = quick_cache::unsync::DefaultLifecycle::default();
-            let entries = Cache::with(items, per_shard, EntryWeight, hasher, lifecycle);
-            Mutex::new(Shard {
-                entries,
-                due: DueHeap::new(),
-            })
-        };
         Self {
-            shards: (0..shards).map(|_| shard()).collect(),
+            shards: (0..shards)
+                .map(|_| Mutex::new(Shard::new(per_shard)))
+                .collect(),
             namespaces: RwLock::default(),
             next_namespace: AtomicU64::new(1),
             sweeps_due: AtomicU64::new(0),
@@ -297,7 +230,7 @@ impl Inner {
             key: Bytes::copy_from_slice(lookup.key),
         };
         if let Some(expires_at_ms) = entry.expires_at_ms {
-            shard.due.push(Reverse((expires_at_ms, slot.clone())));
+            shard.note_due(expires_at_ms, &slot);
         }
         let is_new = shard.entries.peek(lookup).is_none();
         let before = shard.entries.len() + usize::from(is_new);
@@ -441,65 +374,8 @@ impl Inner {
     }
 }
 
-impl Shard {
-    /// Walks the live entries of a namespace that match, in no order.
-    fn matching(
-        &self,
-        namespace: u64,
-        pattern: &Glob,
-        now_ms: u64,
-    ) -> impl Iterator<Item = (&SlotKey, &Entry)> {
-        self.entries.iter().filter(move |(slot, entry)| {
-            slot.namespace == namespace && is_live(entry, now_ms) && pattern.matches(&slot.key)
-        })
-    }
-
-    /// Removes up to `limit` entries that are due.
-    fn prune(&mut self, now_ms: u64, limit: usize) -> usize {
-        let mut removed = 0;
-        while removed < limit
-            && self
-                .due
-                .peek()
-                .is_some_and(|Reverse((at, _))| *at <= now_ms)
-        {
-            let Some(Reverse((_, slot))) = self.due.pop() else {
-                break;
-            };
-            let lookup = Lookup {
-                namespace: slot.namespace,
-                key: &slot.key,
-            };
-            if self
-                .entries
-                .peek(&lookup)
-                .is_some_and(|entry| !is_live(entry, now_ms))
-            {
-                self.entries.remove(&lookup);
-                removed += 1;
-            }
-        }
-        removed
-    }
-
-    /// Drops heap records of entries that were overwritten, once they outnumber the entries.
-    fn compact_due(&mut self) {
-        if self.due.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.due = entries
-                .iter()
-                .filter_map(|(slot, entry)| Some(Reverse((entry.expires_at_ms?, slot.clone()))))
-                .collect();
-        }
-    }
-}
-
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_live(entry: &Entry, now_ms: u64) -> bool {
-    entry.expires_at_ms.is_none_or(|at| at > now_ms)
 }
 
 fn parse_cursor(cursor: &Bytes) -> Result<(usize, Bytes)> {
