@@ -623,3 +623,23 @@ async fn local_evictions_count_what_made_room_and_nothing_else() {
     assert!(full.bytes <= full.capacity_bytes);
     assert_eq!(full.evicted + full.entries, 2001);
 }
+
+#[cfg(feature = "config")]
+#[tokio::test]
+async fn a_setting_without_effect_is_warned_about() {
+    use larder::config::{Config, Sources};
+    let dir = tempfile::tempdir().unwrap();
+    let sources = Sources::new()
+        .flag("dir", dir.path().to_str().unwrap())
+        .flag("cache.fallback", "file");
+    let larder = larder::Larder::from_loaded(Config::load(&sources).unwrap())
+        .await
+        .unwrap();
+    assert!(
+        larder
+            .loaded()
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("cache.fallback"))
+    );
+}

@@ -77,7 +77,8 @@ impl Larder {
     ///
     /// # Errors
     /// As [`Larder::open`].
-    pub async fn from_loaded(loaded: Loaded) -> Result<Self> {
+    pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
+        loaded.warnings.extend(open::without_effect(&loaded.config));
         let open = |(name, config): (&String, &StoreConfig)| {
             let store = open::store(config).map_err(|error| error.store(name.clone()))?;
             Ok((name.clone(), store))

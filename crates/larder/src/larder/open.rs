@@ -61,6 +61,25 @@ pub(super) fn cache(
     }
 }
 
+/// Returns a warning for each setting that is accepted and that this version does not act on.
+pub(super) fn without_effect(config: &Config) -> Vec<String> {
+    let mut settings = Vec::new();
+    if config.cache.fallback.is_some() {
+        settings.push("cache.fallback".to_owned());
+    }
+    if config.cache.settings.stale_for.is_some() {
+        settings.push("cache.stale_for".to_owned());
+    }
+    let inherited = config.cache.settings.stale_for;
+    for (name, cache) in &config.caches {
+        if cache.settings.stale_for != inherited {
+            settings.push(format!("caches.{name}.stale_for"));
+        }
+    }
+    let warn = |setting| format!("{setting} has no effect in this version");
+    settings.into_iter().map(warn).collect()
+}
+
 fn local(config: &LocalConfig) -> Local {
     Local::capacity_bytes(config.capacity)
         .ttl_fraction(config.ttl_fraction)
