@@ -643,3 +643,14 @@ async fn a_setting_without_effect_is_warned_about() {
             .any(|warning| warning.contains("cache.fallback"))
     );
 }
+
+#[tokio::test]
+async fn raw_bytes_are_refused_where_there_is_no_store_to_keep_them() {
+    let local = Local::capacity_bytes(MIB);
+    let cache = Cache::builder(NullStore::new())
+        .local(local)
+        .build()
+        .unwrap();
+    let refused = cache.set_raw("key", "bytes").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}

@@ -127,7 +127,8 @@ impl Cache {
     }
 
     /// Stores bytes as they are. Await the builder; its options are [`SetRaw::ttl`], [`SetRaw::content_type`],
-    /// [`SetRaw::if_absent`]. Awaits to whether it was stored. Cost: one round trip.
+    /// [`SetRaw::if_absent`]. Awaits to whether it was stored. Cost: one round trip. A cache that is a local tier only
+    /// holds typed values and refuses this (`Unsupported`).
     pub fn set_raw<'a>(&'a self, key: impl Into<KeyRef<'a>>, body: impl Into<Bytes>) -> SetRaw<'a> {
         SetRaw {
             cache: self,
@@ -184,6 +185,9 @@ impl SetRaw<'_> {
     async fn run(self) -> Result<bool> {
         let inner = &self.cache.inner;
         let key = self.key.checked()?;
+        if inner.is_local_only() {
+            return Err(Error::unsupported("raw values in a cache without a store"));
+        }
         let options = WriteOptions {
             ttl: self.ttl,
             ..WriteOptions::new(self.cache)
