@@ -5,13 +5,13 @@
 //!
 //! | floor | modules | what it is |
 //! |---|---|---|
-//! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope` | words that all share |
-//! | 1 | [`store`] | bytes in, bytes out: memory, sqlite, file, null |
+//! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope`, `breaker`, `redis_conn` | words that all share |
+//! | 1 | [`store`] | bytes in, bytes out: memory, sqlite, file, redis, memcached, fallback, null |
 //! | 2, 3 | [`cache`] | what applications hold: typed values, local tier, single-flight loads |
 //! | 4 | `config`, `larder`, `dashboard` | the edges: configuration, the whole box, HTTP |
 //!
 //! # Features
-//! Default: `config`, `file`, `gzip`, `lz4`, `postcard`, `sqlite`, `zstd`. Also: `dashboard` (the HTTP API), `testing` (the
+//! Default: `config`, `file`, `gzip`, `lz4`, `memcached`, `postcard`, `redis`, `sqlite`, `zstd`. Also: `dashboard` (the HTTP API), `testing` (the
 //! store laws and fault injection). Without default features: the memory store and the cache, nothing else.
 
 pub mod cache;
@@ -19,6 +19,8 @@ pub mod cache;
 pub mod dashboard;
 pub mod store;
 
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod breaker;
 mod clock;
 mod codec;
 #[cfg(feature = "config")]

@@ -29,9 +29,9 @@ pub struct Connection {
     pub sentinel_user: Option<String>,
     /// The password of the sentinels.
     pub sentinel_password: Option<Secret>,
-    /// How long connecting may take. Default 2.5 s.
+    /// How long connecting may take. Default 250 ms for stores, 2.5 s for queues.
     pub connect_timeout: Duration,
-    /// How long one reply may take. Default 1 s for stores, 5 s for queues.
+    /// How long one reply may take. Default 500 ms for stores, 5 s for queues.
     pub response_timeout: Duration,
     /// Connections to each server, 1 to 64. Default 1 for stores, 4 for queues.
     pub connections: u16,

@@ -12,6 +12,7 @@
 mod file;
 mod janitor;
 mod memory;
+mod node;
 mod null;
 mod shared;
 mod sorted_set;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::memory::{Builder as MemoryBuilder, Memory};
+pub use self::node::{NodeRole, NodeStatus};
 pub use self::null::Null;
 pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 
@@ -354,6 +356,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Timeout`.
     async fn prune(&self, _limit: usize) -> Result<u64> {
         Ok(0)
+    }
+
+    /// Asks every server behind the store about itself; embedded stores have none.
+    ///
+    /// A server that cannot be reached is in the list, with its problem.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`: not even the list of servers could be had.
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        Ok(Vec::new())
     }
 
     /// Checks that the store answers.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Capabilities, Entry, Expiry, ScanPage, SortedSetOp, SortedSetReply, Store, StoreStats, Write,
+    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
+    StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -79,6 +80,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn prune(&self, limit: usize) -> Result<u64> {
         (**self).prune(limit).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        (**self).nodes().await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::store::{
-    Capabilities, Change, Entry, Expiry, ScanPage, SortedSetOp, SortedSetReply, Store, StoreStats,
-    Write,
+    Capabilities, Change, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
+    StoreStats, Write,
 };
 
 /// What can go wrong with a call.
@@ -279,6 +279,10 @@ impl Store for FlakyStore {
 
     async fn prune(&self, limit: usize) -> Result<u64> {
         self.call(self.inner.prune(limit)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        self.call(self.inner.nodes()).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -121,10 +121,10 @@ pub(super) const FIELDS: &[Field] = &[
         .example("${SENTINEL_PASSWORD}")
         .only(SENTINEL),
     Field::new("stores.*.connect_timeout", TIMEOUT, "How long connecting may take.")
-        .or("2500ms")
+        .or("250ms")
         .only(NETWORK),
     Field::new("stores.*.response_timeout", TIMEOUT, "How long one reply may take.")
-        .or("1s")
+        .or("500ms")
         .only(NETWORK),
     Field::new(
         "stores.*.connections",
