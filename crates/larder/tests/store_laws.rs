@@ -86,3 +86,45 @@ fn file() -> StoreUnderTest {
 
 #[cfg(feature = "file")]
 store_conformance!(file_store, file());
+
+/// Returns where a server of the tests is; the laws are not skipped without one.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `cargo xtask test`"))
+}
+
+#[cfg(feature = "redis")]
+async fn redis() -> StoreUnderTest {
+    let store = larder::RedisStore::connect(server("LARDER_TEST_REDIS_URL")).await;
+    StoreUnderTest::new(store.expect("a server that answers"))
+}
+
+#[cfg(feature = "redis")]
+fn urls(variable: &str) -> Vec<String> {
+    let servers = server(variable);
+    servers
+        .split(',')
+        .map(|server| format!("redis://{server}"))
+        .collect()
+}
+
+#[cfg(feature = "redis")]
+async fn cluster() -> StoreUnderTest {
+    let builder = larder::RedisStore::cluster(urls("LARDER_TEST_REDIS_CLUSTER"));
+    StoreUnderTest::new(builder.connect().await.expect("a cluster that answers"))
+}
+
+#[cfg(feature = "redis")]
+async fn sentinel() -> StoreUnderTest {
+    let urls = urls("LARDER_TEST_REDIS_SENTINELS");
+    let builder = larder::RedisStore::sentinel(urls, "mymaster");
+    StoreUnderTest::new(builder.connect().await.expect("a primary that answers"))
+}
+
+#[cfg(feature = "redis")]
+store_conformance!(redis_store, redis().await);
+#[cfg(feature = "redis")]
+store_conformance!(redis_cluster_store, cluster().await);
+#[cfg(feature = "redis")]
+store_conformance!(redis_sentinel_store, sentinel().await);

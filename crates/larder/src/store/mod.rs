@@ -14,6 +14,8 @@ mod janitor;
 mod memory;
 mod node;
 mod null;
+#[cfg(feature = "redis")]
+mod redis;
 mod shared;
 mod sorted_set;
 #[cfg(feature = "sqlite")]
@@ -31,6 +33,8 @@ pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 
 #[cfg(feature = "file")]
 pub use self::file::{Builder as FileBuilder, File};
+#[cfg(feature = "redis")]
+pub use self::redis::{Builder as RedisBuilder, Redis};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Builder as SqliteBuilder, Sqlite};
 
