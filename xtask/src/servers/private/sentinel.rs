@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use super::super::resp::Value;
 use super::super::{Lifetime, Place, Process};
 use super::redis::{RedisServer, custom_launch, usual_args};
 use super::{Daemon, new_home, wait_until};
@@ -146,7 +147,9 @@ impl RedisSentinel {
         })
     }
 
-    /// Waits until every sentinel knows a healthy master, its replica and the other two sentinels.
+    /// Waits until every sentinel knows a healthy master, a replica in step with it and the other two sentinels.
+    ///
+    /// Sentinels let half a minute pass before they turn a master of old into a replica and look at it again.
     ///
     /// # Errors
     ///
@@ -232,14 +235,19 @@ fn ask_master(sentinel: &RedisServer) -> Result<SocketAddr> {
     Ok(SocketAddr::new(ip.text().parse()?, port.text().parse()?))
 }
 
+/// Tells whether a sentinel knows a healthy master, a replica in step with it, and the other sentinels.
 fn is_content(sentinel: &RedisServer) -> Result<bool> {
-    let master = sentinel.call(&["SENTINEL", "MASTER", MASTER_NAME])?;
+    let mut connection = sentinel.connect()?;
+    let master = connection.call(&["SENTINEL", "MASTER", MASTER_NAME])?;
+    let replicas = connection.call(&["SENTINEL", "REPLICAS", MASTER_NAME])?;
     let others = (SENTINELS - 1).to_string();
-    let expected = [
-        ("flags", "master"),
-        ("num-slaves", "1"),
-        ("num-other-sentinels", &others),
-    ];
-    let is_so = |(name, value): &(&str, &str)| master.field(name).as_deref() == Some(*value);
-    Ok(expected.iter().all(is_so))
+    let [replica] = replicas.items() else {
+        return Ok(false);
+    };
+    let has =
+        |value: &Value, name: &str, expected: &str| value.field(name).as_deref() == Some(expected);
+    Ok(has(&master, "flags", "master")
+        && has(&master, "num-other-sentinels", &others)
+        && has(replica, "flags", "slave")
+        && has(replica, "master-link-status", "ok"))
 }
