@@ -4,6 +4,7 @@
 //! it whatever the process has forked. Reads `/proc` (Linux); see `man 5 proc_pid_stat` for the fields.
 
 use std::fs;
+use std::io;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,6 +77,16 @@ impl Pid {
         }
     }
 
+    /// Stops the process where it is (SIGSTOP); it stays alive.
+    pub(crate) fn pause(self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a stopped process go on (SIGCONT).
+    pub(crate) fn resume(self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Waits for the process to end, kills its whole group (SIGKILL) after `grace`, and what it left behind anyway.
     ///
     /// Only for a process that was alive, or a child not waited for, a moment ago: its number must still be its own.
@@ -92,6 +103,14 @@ impl Pid {
         while self.is_alive() && Instant::now() < deadline {
             thread::sleep(GLANCE);
         }
+    }
+
+    fn signal(self, signal: Signal) -> io::Result<()> {
+        let number = self.number().filter(|_| self.is_alive());
+        Ok(kill_process(
+            number.ok_or(io::ErrorKind::NotFound)?,
+            signal,
+        )?)
     }
 
     fn number(self) -> Option<Number> {

@@ -5,6 +5,7 @@
 use std::env;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::parent_id;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -12,16 +13,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::interrupt;
-use crate::servers::{self, Place, Server};
+use crate::servers::{self, Group, Launch, Lifetime, Started};
 
-/// The server of this rehearsal: `env` merely runs this program, whose path is known only at run time.
-const SERVER: Server = Server {
+/// The server of this rehearsal.
+const SERVER: Group = Group {
     name: "rehearsal",
-    package: "coreutils",
-    binary: "env",
-    args: listen_args,
-    exports: |_| Vec::new(),
-    ready_within: Duration::from_secs(10),
+    programs: &[],
+    start: start_listener,
 };
 
 /// Accepts connections on a port until it is told to end.
@@ -57,11 +55,26 @@ pub(crate) fn hold(_args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn listen_args(place: &Place) -> Vec<String> {
-    let program = env::current_exe().unwrap_or_default();
-    vec![
-        program.display().to_string(),
-        "__listen".to_owned(),
-        place.port.to_string(),
-    ]
+/// Starts this program once more: `env` merely runs it, for its path is known only at run time.
+fn start_listener(dir: &Path) -> Result<Started> {
+    let program = env::current_exe().context("this program has no path")?;
+    let launch = Launch {
+        name: "rehearsal".to_owned(),
+        binary: "env",
+        args: Box::new(move |place| {
+            let port = place.port.to_string();
+            Ok(vec![
+                program.display().to_string(),
+                "__listen".to_owned(),
+                port,
+            ])
+        }),
+        is_ready: |_| true,
+        ready_within: Duration::from_secs(10),
+        lifetime: Lifetime::Own,
+    };
+    Ok(Started {
+        processes: vec![launch.start(dir)?],
+        exports: Vec::new(),
+    })
 }
