@@ -46,6 +46,8 @@ pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 pub use larder::Larder;
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
+#[cfg(feature = "memcached")]
+pub use store::Memcached as MemcachedStore;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};

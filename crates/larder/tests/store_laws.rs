@@ -86,3 +86,48 @@ fn file() -> StoreUnderTest {
 
 #[cfg(feature = "file")]
 store_conformance!(file_store, file());
+
+/// Returns the address of a server for tests, from the environment.
+#[cfg(feature = "memcached")]
+fn memcached_server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!(
+            "{variable} must name a Memcached server as host:port; `cargo xtask test` starts one"
+        )
+    })
+}
+
+#[cfg(feature = "memcached")]
+async fn memcached(variable: &str, connections: usize) -> StoreUnderTest {
+    let builder = larder::store::Memcached::builder(memcached_server(variable));
+    let store = builder.connections(connections).connect().await;
+    StoreUnderTest::new(store.expect("a connection to the server"))
+}
+
+#[cfg(feature = "memcached")]
+async fn memcached_in_manual_time() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let builder = larder::store::Memcached::builder(memcached_server("LARDER_TEST_MEMCACHED"));
+    let store = builder.clock(time.clock()).connect().await;
+    StoreUnderTest::new(store.expect("a connection to the server")).time(time)
+}
+
+#[cfg(feature = "memcached")]
+store_conformance!(memcached_store, memcached("LARDER_TEST_MEMCACHED", 1).await);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_of_three_connections,
+    memcached("LARDER_TEST_MEMCACHED", 3).await
+);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_in_manual_time,
+    memcached_in_manual_time().await
+);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_of_small_items,
+    memcached("LARDER_TEST_MEMCACHED_SMALL", 1)
+        .await
+        .max_entry_bytes(1 << 20)
+);
