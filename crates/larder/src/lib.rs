@@ -48,6 +48,8 @@ pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 pub use larder::Larder;
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
+#[cfg(feature = "memcached")]
+pub use store::Memcached as MemcachedStore;
 #[cfg(feature = "redis")]
 pub use store::Redis as RedisStore;
 #[cfg(feature = "sqlite")]

@@ -1,5 +1,6 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
+mod network;
 mod open;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Cache;
-use crate::config::{Config, Loaded, Sources, StoreConfig};
+use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
@@ -79,16 +80,14 @@ impl Larder {
     /// As [`Larder::open`].
     pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
         loaded.warnings.extend(open::without_effect(&loaded.config));
-        let open = |(name, config): (&String, &StoreConfig)| {
-            let store = open::store(config).map_err(|error| error.store(name.clone()))?;
-            Ok((name.clone(), store))
-        };
-        let stores = loaded
-            .config
-            .stores
-            .iter()
-            .map(open)
-            .collect::<Result<BTreeMap<_, _>>>()?;
+        let mut stores = BTreeMap::new();
+        for (name, config) in &loaded.config.stores {
+            let store = open::store(config).await;
+            stores.insert(
+                name.clone(),
+                store.map_err(|error| error.store(name.clone()))?,
+            );
+        }
         let default = configured(&loaded.config, &stores, DEFAULT)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

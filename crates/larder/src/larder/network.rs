@@ -15,7 +15,12 @@ pub(super) async fn open(config: &StoreConfig, lazy: bool) -> Result<Arc<dyn Sto
     let missing = || Error::new(ErrorKind::InvalidConfig, "the store needs an address");
     match config.driver {
         Driver::Redis | Driver::RedisSentinel | Driver::RedisCluster => {
-            redis(config.driver, config.connection.as_ref().ok_or_else(missing)?, lazy).await
+            redis(
+                config.driver,
+                config.connection.as_ref().ok_or_else(missing)?,
+                lazy,
+            )
+            .await
         }
         Driver::Memcached => memcached(config.connection.as_ref().ok_or_else(missing)?, lazy).await,
         other => Err(super::open::not_built_in(other)),
@@ -34,7 +39,10 @@ async fn redis(driver: Driver, connection: &Connection, lazy: bool) -> Result<Ar
         Driver::RedisSentinel => {
             let service = connection.service.as_deref().unwrap_or("mymaster");
             let mut builder = Redis::sentinel(urls, service).encrypted(connection.tls.enabled);
-            let own = connection.password.as_ref().map(|secret| secret.expose().to_owned());
+            let own = connection
+                .password
+                .as_ref()
+                .map(|secret| secret.expose().to_owned());
             if let Some(password) = password.or(own) {
                 builder = builder.password(password);
             }
@@ -88,13 +96,14 @@ async fn redis(driver: Driver, _: &Connection, _: bool) -> Result<Arc<dyn Store>
 #[cfg(feature = "memcached")]
 async fn memcached(connection: &Connection, lazy: bool) -> Result<Arc<dyn Store>> {
     let [server] = connection.servers.as_slice() else {
-        let message = "memcached with several servers needs the driver sharded, with a node for each";
+        let message =
+            "memcached with several servers needs the driver sharded, with a node for each";
         return Err(Error::new(ErrorKind::InvalidConfig, message));
     };
     let builder = crate::store::Memcached::builder(server)
         .connect_timeout(connection.connect_timeout)
         .response_timeout(connection.response_timeout)
-        .connections(connection.connections)
+        .connections(usize::from(connection.connections))
         .tcp_keepalive(connection.tcp_keepalive);
     Ok(Arc::new(if lazy {
         builder.build_lazy()?

@@ -13,13 +13,13 @@ use crate::ttl::Ttl;
 ///
 /// # Errors
 /// `Unsupported`: the driver is not built in; the store's own.
-pub(super) fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
+pub(super) async fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
     match config.driver {
         Driver::Memory => memory(config),
         Driver::Sqlite => sqlite(config),
         Driver::File => file(config),
         Driver::Null => Ok(Arc::new(Null::new())),
-        other => Err(not_built_in(other)),
+        _ => super::network::open(config, false).await,
     }
 }
 
@@ -131,6 +131,6 @@ fn path(config: &StoreConfig) -> Result<&std::path::Path> {
     config.path.as_deref().ok_or_else(missing)
 }
 
-fn not_built_in(driver: Driver) -> Error {
+pub(super) fn not_built_in(driver: Driver) -> Error {
     Error::unsupported(format!("the driver {driver} is not part of this build"))
 }

@@ -5,12 +5,14 @@
 //! bulk call of one. Everything that several stores share is a law in `testing`.
 //!
 //! ```text
-//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | null
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | memcached | null
 //! ```
 
 #[cfg(feature = "file")]
 mod file;
 mod janitor;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 mod node;
 mod null;
@@ -33,6 +35,8 @@ pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 
 #[cfg(feature = "file")]
 pub use self::file::{Builder as FileBuilder, File};
+#[cfg(feature = "memcached")]
+pub use self::memcached::{Builder as MemcachedBuilder, Memcached};
 #[cfg(feature = "redis")]
 pub use self::redis::{Builder as RedisBuilder, Redis};
 #[cfg(feature = "sqlite")]
