@@ -1,0 +1,7 @@
+//! The Redis store when servers, the network or other programs misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod clears;
+mod history;
+mod rig;
