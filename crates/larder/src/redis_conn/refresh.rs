@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::Endpoint;
 use super::link::{Shared, Topology};
@@ -20,12 +20,23 @@ const MAX_ASKED: usize = 8;
 
 /// Asks, and replaces the map; one at a time, and who waited for another's does not ask again.
 pub(super) async fn run(shared: &Shared) -> Result<()> {
-    let before = shared.map();
-    let _turn = shared.refreshing.lock().await;
+    let (before, began) = (shared.map(), Instant::now());
+    let mut latest_failure = shared.refreshing.lock().await;
     let now = shared.map();
     if !Arc::ptr_eq(&before, &now) && !now.primaries.is_empty() {
         return Ok(());
     }
+    if let Some((_, error)) = latest_failure.as_ref().filter(|(at, _)| *at > began) {
+        return Err(error.clone());
+    }
+    let outcome = ask(shared).await;
+    if let Err(error) = &outcome {
+        *latest_failure = Some((Instant::now(), error.clone()));
+    }
+    outcome
+}
+
+async fn ask(shared: &Shared) -> Result<()> {
     match &shared.topology {
         Topology::Single(_) => Ok(()),
         Topology::Cluster { seeds, node } => cluster(shared, seeds, node.is_encrypted()).await,

@@ -3,5 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod clears;
+mod failover;
 mod history;
+mod resharding;
+mod restarts;
 mod rig;
+mod sentinels;
+mod silence;
