@@ -139,17 +139,15 @@ impl Inner {
             .arg(pattern)
             .arg("COUNT")
             .arg(step);
-        let mut reply = array(self.link.at(node, &command).await?).into_iter();
-        let position = reply
-            .next()
-            .and_then(|value| crate::redis_conn::text(&value));
-        let position = position.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let names = reply.next().map(array).unwrap_or_default().into_iter();
-        let names = names.filter_map(|name| match name {
+        let reply = array(self.link.at(node, &command).await?);
+        // A position that cannot be read must not pass for the end.
+        let [position, names] = <[Value; 2]>::try_from(reply).map_err(|_| unexpected())?;
+        let position = crate::redis_conn::text(&position).and_then(|text| text.parse().ok());
+        let names = array(names).into_iter().filter_map(|name| match name {
             Value::BulkString(name) => Some(name),
             _ => None,
         });
-        Ok((position, names.collect()))
+        Ok((position.ok_or_else(unexpected)?, names.collect()))
     }
 
     /// Returns what there is to say of keys, of those only that are valid entries; each once.
@@ -196,6 +194,10 @@ impl Inner {
         }
         Ok(described)
     }
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Internal, "a scan answered something else")
 }
 
 /// The position behind the last server.

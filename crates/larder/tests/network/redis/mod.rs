@@ -4,6 +4,7 @@
 
 mod clears;
 mod failover;
+mod frames;
 mod history;
 mod resharding;
 mod restarts;
