@@ -40,24 +40,22 @@ impl Inner {
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
         let space = self.spaces.of(namespace, &self.buckets);
-        // A put that has to be repeated must not overtake a later write of its key.
-        let mut seen = HashSet::new();
-        let is_alone = writes.len() == 1 || writes.iter().all(|write| seen.insert(write.key));
         let mut applied = Vec::with_capacity(writes.len());
         let mut rest = writes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.portion(rest));
-            applied.extend(self.write_portion(namespace, &space, now, is_alone).await?);
+            applied.extend(self.write_portion(namespace, &space, now).await?);
             rest = later;
         }
         Ok(applied)
     }
 
-    /// Returns how many of the writes fit one pipeline.
+    /// Returns how many of the writes fit one pipeline, which has each key once: a write that has to be repeated, or to
+    /// follow a slot that moves, must not overtake a later one of its key.
     fn portion(&self, writes: &[Write<'_>]) -> usize {
-        let mut bytes = 0;
+        let (mut bytes, mut seen) = (0, HashSet::new());
         let fits = writes.iter().take(MAX_COMMANDS).take_while(|write| {
-            let had_room = bytes < MAX_BYTES;
+            let had_room = bytes < MAX_BYTES && (writes.len() == 1 || seen.insert(write.key));
             bytes += match &write.change {
                 Change::Put(entry) => entry.len(),
                 Change::Delete | Change::Touch => 0,
@@ -72,16 +70,12 @@ impl Inner {
         namespace: &Namespace,
         space: &Space,
         writes: &[Write<'_>],
-        is_alone: bool,
     ) -> Result<Vec<bool>> {
         let steps: Vec<_> = writes
             .iter()
             .map(|write| {
                 let place = self.place(space, namespace, write.key);
-                let guess = place
-                    .register
-                    .guess()
-                    .filter(|_| is_alone && is_plain(write));
+                let guess = place.register.guess().filter(|_| is_plain(write));
                 Step {
                     place,
                     write,
