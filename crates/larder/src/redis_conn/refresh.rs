@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use redis::Value;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, join};
 use super::link::{Shared, Topology};
-use super::map::{self, Map, View};
+use super::map::{self, Map, Member, View};
 use super::node::Node;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,7 +55,8 @@ async fn cluster(shared: &Shared, seeds: &[Endpoint], by_name: bool) -> Result<(
     };
     let map = map::merge(&views, |host, port| shared.node(host, port).ok());
     match map {
-        Some(map) => {
+        Some(mut map) => {
+            map.keep_newer(&shared.map(), |node| is_silent(&views, node));
             shared.set_map(map);
             Ok(())
         }
@@ -64,6 +65,14 @@ async fn cluster(shared: &Shared, seeds: &[Endpoint], by_name: bool) -> Result<(
             Error::new(ErrorKind::InvalidConfig, message)
         })),
     }
+}
+
+/// Returns whether a server is still known to others, and has not spoken for itself.
+fn is_silent(views: &[View], node: &Node) -> bool {
+    let is_it = |member: &&Member| join(&member.host, member.port) == node.address();
+    let members = views.iter().flat_map(|view| &view.members);
+    let mut mentions = members.filter(is_it).peekable();
+    mentions.peek().is_some() && mentions.all(|member| !member.is_speaker)
 }
 
 /// Returns servers to ask: those of the map in random order, or the seeds.
