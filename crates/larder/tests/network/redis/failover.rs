@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use xtask::servers::private::RedisCluster;
 use xtask::servers::resp::Connection;
 
-use super::rig::{Rig, keys_on, now, urls};
+use super::rig::{Rig, SLACK, keys_on, now, put, urls};
 use crate::has_servers;
 
 /// Below half of the cluster's node timeout, and generous for a busy machine.
@@ -203,4 +203,59 @@ async fn killed_seed_is_survived_and_the_others_are_asked_from_then_on() {
         "{failed:?}"
     );
     assert_eq!(rig.failures(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_that_is_down_costs_each_call_its_limits_and_no_more() {
+    if !has_servers() {
+        return;
+    }
+    let cluster = now(RedisCluster::start).unwrap();
+    let store = RedisStore::cluster(urls(&cluster)).connect().await.unwrap();
+    let rig = Arc::new(Rig::new(store));
+    let keys: Vec<_> = (0..500).map(|n| format!("key:{n:03}")).collect();
+    let writes: Vec<_> = keys.iter().map(|key| put(key, 1)).collect();
+    let all = rig.store.write_many(&rig.namespace, &writes);
+    rig.watch(all).await.unwrap();
+    // Without a master and its replica the others refuse all calls, too.
+    now(|| [0, 3].map(|index| cluster.nodes()[index].kill()));
+    let lost = Instant::now();
+    let state = || {
+        now(|| cluster.nodes()[1].call(&["CLUSTER", "INFO"]))
+            .unwrap()
+            .text()
+    };
+    while state().contains("cluster_state:ok") {
+        assert!(lost.elapsed() < Duration::from_secs(15), "it is not down");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Once to learn of it, and once for the wait: connecting and two replies.
+    let limit = Duration::from_millis(250 + 2 * 500) + SLACK;
+    let rig = Arc::new(rig.another());
+    for _ in 0..3 {
+        let all = rig.store.write_many(&rig.namespace, &writes);
+        rig.watch(all).await.unwrap_err();
+    }
+    println!("500 writes to a cluster that is down: {:?}", rig.slowest());
+    assert!(rig.slowest() < limit, "{:?}", rig.slowest());
+
+    // All paused, and a store that has met none of them: whoever waits, waits once.
+    for node in cluster.nodes().iter().filter(|node| node.is_running()) {
+        node.pause().unwrap();
+    }
+    let store = RedisStore::cluster(urls(&cluster)).build_lazy().unwrap();
+    let rig = Arc::new(Rig::new(store));
+    let mut tasks = JoinSet::new();
+    for key in keys {
+        let rig = Arc::clone(&rig);
+        tasks.spawn(async move { rig.get(&key).await.unwrap_err() });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    println!(
+        "500 first calls to a cluster that is paused: {:?}",
+        rig.slowest()
+    );
+    assert!(rig.slowest() < limit, "{:?}", rig.slowest());
 }
