@@ -110,10 +110,9 @@ impl Inner {
         let names = keys::pattern(namespace, &pattern.literal_prefix());
         let (position, met) = self.scan_node(node, cursor.position, &names, step).await?;
         for name in &met {
-            if let Some(key) = keys::user_key(&self.buckets, namespace, name) {
-                if pattern.matches(key) {
-                    cursor.left.push(key.to_vec());
-                }
+            let key = keys::user_key(&self.buckets, namespace, name);
+            if let Some(key) = key.filter(|key| pattern.matches(key)) {
+                cursor.left.push(key.to_vec());
             }
         }
         (cursor.address, cursor.position) = match nodes.get(index + 1) {
@@ -141,7 +140,9 @@ impl Inner {
             .arg(step);
         let reply = array(self.link.at(node, &command).await?);
         // A position that cannot be read must not pass for the end.
-        let [position, names] = <[Value; 2]>::try_from(reply).map_err(|_| unexpected())?;
+        let Ok([position, names]) = <[Value; 2]>::try_from(reply) else {
+            return Err(unexpected());
+        };
         let position = crate::redis_conn::text(&position).and_then(|text| text.parse().ok());
         let names = array(names).into_iter().filter_map(|name| match name {
             Value::BulkString(name) => Some(name),
@@ -184,7 +185,7 @@ impl Inner {
                 Some(Value::BulkString(register)),
             ) = (head, size, register)
             {
-                let frame = Frame::parse(head.into()).filter(|frame| register == frame.stamp);
+                let frame = Frame::parse(&head.into()).filter(|frame| register == frame.stamp);
                 described.extend(frame.map(|frame| ScannedKey {
                     key: Key::from(key),
                     bytes: (size as u64).saturating_sub(HEAD_BYTES as u64),

@@ -98,7 +98,7 @@ fn live(frame: Value, register: Option<&Value>) -> Option<(Kind, Entry)> {
     let Value::BulkString(frame) = frame else {
         return None;
     };
-    let frame = Frame::parse(Bytes::from(frame))?;
+    let frame = Frame::parse(&Bytes::from(frame))?;
     let Some(Value::BulkString(register)) = register else {
         return None;
     };
