@@ -147,3 +147,61 @@ async fn calls_beyond_the_limit_are_refused() {
         "the places are free again"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_dropped_anywhere_leave_nothing_behind() {
+    if !has_servers() {
+        return;
+    }
+    let line = Line::new().await;
+    let builder = RedisStore::builder(format!("redis://{}/", line.proxy.address()));
+    let builder = builder.connect_timeout(CONNECT).response_timeout(RESPONSE);
+    // A place that is not given back would be missed soon.
+    let store = builder.max_in_flight(4).connect().await.unwrap();
+    let rig = Rig::new(store);
+    let drop_calls = async |count: u64| {
+        for n in 0..count {
+            let patience = async {
+                for _ in 0..n % 50 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = async { match n % 5 {
+                    0 => rig.get("key").await.map(|_| ()),
+                    1 => rig.set("dropped", n).await,
+                    2 => rig.increment("count").await.map(|_| ()),
+                    3 => rig.add("added", n).await.map(|_| ()),
+                    _ => rig.delete("added").await.map(|_| ()),
+                } } => {}
+                () = patience => {}
+            }
+        }
+    };
+    for round in 0..5 {
+        drop_calls(400).await;
+        line.proxy.cut_now();
+        drop_calls(100).await;
+        // The breaker opens, and its probes are dropped.
+        line.proxy.freeze();
+        for _ in 0..3 {
+            rig.get("key").await.unwrap_err();
+        }
+        for _ in 0..20 {
+            let probe = timeout(Duration::from_millis(10), rig.get("key"));
+            assert!(!probe.await.is_ok_and(|read| read.is_ok()));
+        }
+        line.proxy.heal().await;
+        let began = Instant::now();
+        while let Err(error) = rig.get("key").await {
+            assert!(began.elapsed() < BACK_WITHIN, "round {round}: {error}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        for version in 0..50 {
+            rig.set("own", version).await.unwrap();
+            assert_eq!(rig.get("own").await.unwrap(), Some(version));
+            assert_eq!(rig.get("key").await.unwrap(), Some(1));
+        }
+    }
+}

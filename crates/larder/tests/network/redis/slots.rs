@@ -174,24 +174,8 @@ async fn use_everything(store: &RedisStore, namespace: &Namespace) {
     store.prune(1000).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_command_has_its_keys_in_one_slot_whatever_users_call_theirs() {
-    if !has_servers() {
-        return;
-    }
-    let cluster = now(RedisCluster::start).unwrap();
-    let store = RedisStore::cluster(urls(&cluster)).connect().await.unwrap();
-    let (sender, lines) = mpsc::channel();
-    for master in &cluster.nodes()[..3] {
-        now(|| monitor(master.address(), sender.clone()));
-    }
-    drop(sender);
-    // Names of caches may hold braces, too.
-    let namespaces = ["net{x}", "{}", "}{"].map(|prefix| Namespace::new(prefix, "{c}", 1));
-    for namespace in &namespaces {
-        use_everything(&store, namespace).await;
-    }
-
+/// Asks the servers for the slot of every key, and whether what belongs together is together.
+fn check_names(cluster: &RedisCluster, namespaces: &[Namespace]) {
     let nodes = cluster.nodes()[..3].iter();
     let names = nodes.flat_map(|node| {
         let mut connection = node.connect().unwrap();
@@ -199,11 +183,12 @@ async fn every_command_has_its_keys_in_one_slot_whatever_users_call_theirs() {
     });
     let mut slots: BTreeMap<Vec<u8>, BTreeSet<String>> = BTreeMap::new();
     let mut connection = cluster.nodes()[0].connect().unwrap();
-    for name in now(|| names.collect::<Vec<_>>()) {
+    for name in names {
         let xtask::servers::resp::Value::Bytes(name) = name else {
             panic!("{name:?} is no key");
         };
-        let asked = now(|| connection.call(&[b"CLUSTER", &b"KEYSLOT"[..], &name]))
+        let asked = connection
+            .call(&[b"CLUSTER", &b"KEYSLOT"[..], &name])
             .unwrap()
             .text();
         assert_eq!(asked, slot(&name).to_string(), "this test knows slots");
@@ -230,13 +215,12 @@ async fn every_command_has_its_keys_in_one_slot_whatever_users_call_theirs() {
             user.escape_ascii()
         );
     }
-    for namespace in &namespaces {
-        store.clear(namespace).await.unwrap();
-    }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+}
 
+/// Checks the keys of every command noted, and returns how many there are.
+fn check_commands(lines: &mpsc::Receiver<(SocketAddr, String)>) -> u32 {
     let (mut commands, mut script_slots) = (0, BTreeMap::new());
-    while let Ok((server, line)) = now(|| lines.recv_timeout(Duration::from_millis(200))) {
+    while let Ok((server, line)) = lines.recv_timeout(Duration::from_millis(200)) {
         let Some((in_script, words)) = parse(&line) else {
             panic!("{line:?} is no line of a monitor");
         };
@@ -252,6 +236,34 @@ async fn every_command_has_its_keys_in_one_slot_whatever_users_call_theirs() {
         }
         commands += 1;
     }
+    commands
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_has_its_keys_in_one_slot_whatever_users_call_theirs() {
+    if !has_servers() {
+        return;
+    }
+    let cluster = now(RedisCluster::start).unwrap();
+    let store = RedisStore::cluster(urls(&cluster)).connect().await.unwrap();
+    let (sender, lines) = mpsc::channel();
+    for master in &cluster.nodes()[..3] {
+        now(|| monitor(master.address(), sender.clone()));
+    }
+    drop(sender);
+    // Names of caches may hold braces, too.
+    let namespaces = ["net{x}", "{}", "}{"].map(|prefix| Namespace::new(prefix, "{c}", 1));
+    for namespace in &namespaces {
+        use_everything(&store, namespace).await;
+    }
+
+    now(|| check_names(&cluster, &namespaces));
+    for namespace in &namespaces {
+        store.clear(namespace).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let commands = now(|| check_commands(&lines));
     println!("{commands} commands");
     assert!(commands > 1000, "{commands}");
 }
