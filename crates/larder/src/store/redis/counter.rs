@@ -3,6 +3,8 @@
 //! An integer that `set` wrote is sealed under a checksum that Lua does not know. The first addition to it reads it,
 //! checks it, and leaves it in the counter's form; the following ones are one round trip.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::Inner;
@@ -26,7 +28,7 @@ enum Outcome {
 
 impl Inner {
     pub(super) async fn increment(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         by: i64,
@@ -88,7 +90,12 @@ impl Inner {
     }
 
     /// Adds to a sealed integer and leaves a counter; `None`: somebody changed it meanwhile.
-    async fn convert(&self, namespace: &Namespace, key: &[u8], by: i64) -> Result<Option<i64>> {
+    async fn convert(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+    ) -> Result<Option<i64>> {
         let Some(entry) = self.get_many(namespace, &[key]).await?.pop().flatten() else {
             return Ok(None);
         };

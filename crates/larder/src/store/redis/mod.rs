@@ -10,6 +10,7 @@
 //! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
 
 mod builder;
+mod combine;
 mod counter;
 mod frame;
 mod keys;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::Builder;
 
+use self::combine::Combiner;
 use self::keys::Buckets;
 use self::spaces::Spaces;
 use super::{
@@ -85,6 +87,7 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
+    combiner: Combiner,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -132,6 +135,7 @@ impl Redis {
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
+                combiner: Combiner::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),

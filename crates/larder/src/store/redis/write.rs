@@ -40,9 +40,12 @@ impl Inner {
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
         let space = self.spaces.of(namespace, &self.buckets);
+        if let [write] = writes {
+            return Ok(vec![self.write_one(namespace, &space, write).await?]);
+        }
         // A put that has to be repeated must not overtake a later write of its key.
         let mut seen = HashSet::new();
-        let is_alone = writes.len() == 1 || writes.iter().all(|write| seen.insert(write.key));
+        let is_alone = writes.iter().all(|write| seen.insert(write.key));
         let mut applied = Vec::with_capacity(writes.len());
         let mut rest = writes;
         while !rest.is_empty() {
@@ -51,6 +54,40 @@ impl Inner {
             rest = later;
         }
         Ok(applied)
+    }
+
+    async fn write_one(
+        &self,
+        namespace: &Namespace,
+        space: &Space,
+        write: &Write<'_>,
+    ) -> Result<bool> {
+        let place = self.place(space, namespace, write.key);
+        let guess = place.register.guess().filter(|_| is_plain(write));
+        let step = Step {
+            place,
+            write,
+            guess,
+        };
+        if let Some(stamp) = guess {
+            let place = &step.place;
+            let mut look = Cmd::with_capacity(2, place.register.name.len() + 3);
+            look.arg("GET").arg(&place.register.name);
+            let mut pipeline = redis::Pipeline::with_capacity(2);
+            pipeline.add_command(self.plain_put(&step, stamp).command);
+            pipeline.add_command(look);
+            let replies = self
+                .link
+                .pipeline(place.slot, place.lane, &pipeline)
+                .await?;
+            if let [Value::Okay, register] = replies.as_slice() {
+                if self::stamp(register) == Some(stamp) {
+                    return Ok(true);
+                }
+            }
+        }
+        let reply = self.link.one(&self.scripted(&step)?).await?;
+        outcome(&step.place, reply)
     }
 
     /// Returns how many of the writes fit one pipeline.
