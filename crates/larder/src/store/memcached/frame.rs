@@ -61,6 +61,10 @@ impl<'a> ItemKey<'a> {
         }
     }
 
+    pub(super) fn namespace(&self) -> &'a [u8] {
+        self.namespace
+    }
+
     /// Returns the flag that tells Memcached how to read the name.
     pub(super) fn flag(&self) -> &'static [u8] {
         if self.is_hashed() { b"" } else { b" b" }

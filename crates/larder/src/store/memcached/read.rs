@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use super::Memcached;
 use super::frame::{Frame, ItemKey};
 use super::pipe::{Pipe, Reply};
-use super::register::{register_value, unexpected};
+use super::register::unexpected;
 use super::reply::Code;
 use super::request::Batch;
 use crate::error::Result;
@@ -27,17 +27,15 @@ impl Memcached {
         let build = |pipe: &Pipe| {
             let mut batch = pipe.batch(0);
             batch.get(&key);
-            batch.get(&register);
             batch
         };
-        let replies = self.inner.server.call(self.lane(&key), build).await?;
-        let [item, register_reply] = &replies[..] else {
+        let lane = self.lane(&key);
+        let (stamp, replies) = self.inner.server.read(lane, &register, build).await?;
+        let [item] = &replies[..] else {
             return Err(unexpected());
         };
         check_read(item)?;
-        check_read(register_reply)?;
-        let register = register_value(&register, register_reply);
-        Ok(self.entry(&key, item, register))
+        Ok(self.entry(&key, item, stamp))
     }
 
     /// Reads many entries. Cost: a round trip for each 256 of them, at the same time on all connections.
@@ -87,18 +85,12 @@ impl Memcached {
             for (_, key) in asked {
                 batch.get(key);
             }
-            batch.get(&register);
             batch
         };
-        let replies = self.inner.server.call(lane, build).await?;
-        let Some((register_reply, items)) = replies.split_last() else {
-            return Err(unexpected());
-        };
-        check_read(register_reply)?;
-        let value = register_value(&register, register_reply);
-        for ((index, key), item) in asked.iter().zip(items) {
+        let (stamp, items) = self.inner.server.read(lane, &register, build).await?;
+        for ((index, key), item) in asked.iter().zip(&items) {
             check_read(item)?;
-            found.push((*index, self.entry(key, item, value)));
+            found.push((*index, self.entry(key, item, stamp)));
         }
         Ok(())
     }

@@ -180,8 +180,7 @@ impl Memcached {
         let Some((register_reply, mut replies)) = replies.split_last() else {
             return Err(unexpected());
         };
-        check_read(register_reply)?;
-        let value = register_value(&register, register_reply);
+        let value = register_value(&register, register_reply)?;
         if value != self.inner.registers.known(namespace) {
             self.inner.registers.note(namespace, value);
         }
