@@ -43,6 +43,7 @@ pub(super) struct Driver {
     sent: VecDeque<Waiting>,
     timer: Pin<Box<Sleep>>,
     timer_runs: bool,
+    timer_is_polled: bool,
     silent_timeouts: u32,
     /// The batches of the last write: more than one tells of callers that come together.
     last_batches: usize,
@@ -61,6 +62,7 @@ impl Driver {
             sent: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_runs: false,
+            timer_is_polled: false,
             silent_timeouts: 0,
             last_batches: 0,
             let_others_queue: false,
@@ -198,7 +200,12 @@ impl Driver {
         if !self.timer_runs && !self.sent.is_empty() {
             self.start_timer();
         }
-        while self.timer_runs && self.timer.as_mut().poll(cx).is_ready() {
+        // A timer that was polled once wakes this task by itself.
+        while self.timer_runs && (!self.timer_is_polled || self.timer.is_elapsed()) {
+            self.timer_is_polled = true;
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
             self.timer_runs = false;
             self.take_stuck();
             let now = now_ms();
@@ -228,6 +235,7 @@ impl Driver {
         let wait = Duration::from_millis(first.saturating_sub(now_ms()).max(1));
         self.timer.as_mut().reset(Instant::now() + wait);
         self.timer_runs = true;
+        self.timer_is_polled = false;
     }
 
     /// Takes what was queued behind a write that does not get on, so that its deadlines are seen.

@@ -4,9 +4,10 @@
 //! get = mg entry + mg register, one write, one read      put = ms entry + mg register
 //! clear = md register                                    conditions = mg with version, judge, ms with that version
 //! ```
-//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`write`] how conditions are kept;
-//! [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with a
-//! breaker, [`reply`] and [`request`] speak the protocol. It needs Memcached 1.6.13 or newer.
+//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`write`] and [`step`] how conditions are
+//! kept; [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with
+//! a breaker; [`reply`] and [`request`] speak the protocol. Every reply must repeat the token of its command, misses
+//! too, as Memcached 1.6.18 does.
 
 mod builder;
 mod connect;
@@ -19,6 +20,7 @@ mod reply;
 mod request;
 mod server;
 mod stats;
+mod step;
 mod write;
 
 use std::sync::Arc;

@@ -117,7 +117,7 @@ impl Pipe {
         self.take_room(batch.commands).await?;
         let (caller, replies) = oneshot::channel();
         let queue = self.open_queue()?;
-        self.submit(queue, batch, deadline_ms, caller);
+        submit(queue, batch, deadline_ms, caller);
         received(replies).await
     }
 
@@ -133,7 +133,7 @@ impl Pipe {
         let shared = {
             let mut queue = self.open_queue()?;
             let shared = self.share_register(&mut queue, register);
-            self.submit(queue, batch, deadline_ms, caller);
+            submit(queue, batch, deadline_ms, caller);
             shared
         };
         Ok((shared, received(replies).await?))
@@ -185,21 +185,6 @@ impl Pipe {
         let namespace = register.namespace().to_vec();
         queue.registers.push((namespace, Arc::clone(&shared)));
         shared
-    }
-
-    fn submit(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
-        batch: Batch,
-        deadline_ms: u64,
-        caller: oneshot::Sender<Replies>,
-    ) {
-        queue.push(batch, deadline_ms, Answer::Caller(caller));
-        let driver = queue.driver.take();
-        drop(queue);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
     }
 
     /// Locks the queue of a connection that is open: `close` takes the same lock, so no batch is left in a queue that
@@ -278,6 +263,20 @@ impl Waiting {
             }
             Answer::Nobody => {}
         }
+    }
+}
+
+fn submit(
+    mut queue: MutexGuard<'_, Queue>,
+    batch: Batch,
+    deadline_ms: u64,
+    caller: oneshot::Sender<Replies>,
+) {
+    queue.push(batch, deadline_ms, Answer::Caller(caller));
+    let driver = queue.driver.take();
+    drop(queue);
+    if let Some(driver) = driver {
+        driver.wake();
     }
 }
 

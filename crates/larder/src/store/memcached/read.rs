@@ -30,11 +30,9 @@ impl Memcached {
             batch
         };
         let lane = self.lane(&key);
-        let (stamp, replies) = self.inner.server.read(lane, &register, build).await?;
-        let [item] = &replies[..] else {
-            return Err(unexpected());
-        };
-        check_read(item)?;
+        let (stamp, mut replies) = self.inner.server.read(lane, &register, build).await?;
+        let item = replies.pop().ok_or_else(unexpected)?;
+        check_read(&item)?;
         Ok(self.entry(&key, item, stamp))
     }
 
@@ -88,15 +86,15 @@ impl Memcached {
             batch
         };
         let (stamp, items) = self.inner.server.read(lane, &register, build).await?;
-        for ((index, key), item) in asked.iter().zip(&items) {
-            check_read(item)?;
+        for ((index, key), item) in asked.iter().zip(items) {
+            check_read(&item)?;
             found.push((*index, self.entry(key, item, stamp)));
         }
         Ok(())
     }
 
-    fn entry(&self, key: &ItemKey<'_>, item: &Reply, register: Option<u64>) -> Option<Entry> {
-        let frame = Frame::parse(key, &item.body)?;
+    fn entry(&self, key: &ItemKey<'_>, item: Reply, register: Option<u64>) -> Option<Entry> {
+        let frame = Frame::parse(key, item.body)?;
         let live = frame.is_live(register, self.inner.clock.now_ms());
         live.then_some(Entry {
             value: frame.value,

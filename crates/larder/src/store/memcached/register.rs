@@ -47,7 +47,7 @@ impl Registers {
 /// Returns the value of a register, as a read of it found it; `None`: there is none, so that nothing counts.
 pub(super) fn register_value(key: &ItemKey<'_>, reply: &Reply) -> Result<Option<u64>> {
     check_read(reply)?;
-    Ok(Frame::parse(key, &reply.body).map(|frame| frame.stamp))
+    Ok(Frame::stamp(key, &reply.body))
 }
 
 impl Memcached {
