@@ -101,7 +101,7 @@ async fn a_frozen_server_is_a_timeout_and_then_fails_at_once() {
     let store = connect(&server).await;
     let space = namespace();
     put(&store, &space, b"k", b"v").await.unwrap();
-    server.freeze();
+    server.freeze().await;
     let start = Instant::now();
     let reads = (0..20).map(|_| get(&store, &space, b"k"));
     for read in join_all(reads).await {
@@ -134,7 +134,7 @@ async fn a_short_stall_costs_one_call() {
     let space = namespace();
     put(&store, &space, b"k", b"v").await.unwrap();
     put(&store, &space, b"other", b"w").await.unwrap();
-    server.freeze();
+    server.freeze().await;
     let error = get(&store, &space, b"k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     server.thaw();
@@ -156,7 +156,7 @@ async fn more_in_flight_than_allowed_is_overloaded() {
     assert_eq!(store.get_many(&space, &keys).await.unwrap().len(), 100);
     let reads = keys.iter().map(|key| get(&store, &space, key));
     assert!(join_all(reads).await.iter().all(Result::is_ok));
-    server.freeze();
+    server.freeze().await;
     let reads = keys.iter().map(|key| get(&store, &space, key));
     let kinds: Vec<_> = join_all(reads)
         .await

@@ -52,9 +52,19 @@ impl Server {
         self.answers().await;
     }
 
-    /// Freezes it: its connections stay open and say nothing.
-    pub(super) fn freeze(&self) {
+    /// Freezes it: its connections stay open and say nothing. A thread may run on for a moment after the signal.
+    pub(super) async fn freeze(&self) {
         self.signal("-STOP");
+        eventually("all threads stand still", || async { self.is_frozen() }).await;
+    }
+
+    fn is_frozen(&self) -> bool {
+        let threads = format!("/proc/{}/task", self.process.id());
+        let mut threads = std::fs::read_dir(threads).unwrap();
+        threads.all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.contains(") T ")
+        })
     }
 
     pub(super) fn thaw(&self) {
