@@ -1,13 +1,14 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
 mod open;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Cache;
-use crate::config::{Config, Loaded, Sources, StoreConfig};
+use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
@@ -79,16 +80,7 @@ impl Larder {
     /// As [`Larder::open`].
     pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
         loaded.warnings.extend(open::without_effect(&loaded.config));
-        let open = |(name, config): (&String, &StoreConfig)| {
-            let store = open::store(config).map_err(|error| error.store(name.clone()))?;
-            Ok((name.clone(), store))
-        };
-        let stores = loaded
-            .config
-            .stores
-            .iter()
-            .map(open)
-            .collect::<Result<BTreeMap<_, _>>>()?;
+        let stores = open::stores(&loaded.config).await?;
         let default = configured(&loaded.config, &stores, DEFAULT)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

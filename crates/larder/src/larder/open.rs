@@ -3,22 +3,79 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::standby::Standby;
 use crate::cache::{Builder, Cache, Local};
 use crate::config::{CacheConfig, Config, Driver, LocalConfig, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Memory, Null, Store};
 use crate::ttl::Ttl;
 
-/// Opens a store.
+/// Opens all stores; those on servers last, for their fallback is one of the others.
+///
+/// # Errors
+/// The stores', with the name of the store: `Unsupported`: the driver is not built in.
+pub(super) async fn stores(config: &Config) -> Result<BTreeMap<String, Arc<dyn Store>>> {
+    let (on_servers, embedded): (Vec<_>, Vec<_>) = config
+        .stores
+        .iter()
+        .partition(|(_, store)| store.is_networked());
+    let mut stores = BTreeMap::new();
+    for (name, store_config) in embedded {
+        let opened = store(store_config, false).await;
+        stores.insert(
+            name.clone(),
+            opened.map_err(|error| error.store(name.clone()))?,
+        );
+    }
+    let fallback = match on_servers.is_empty() {
+        true => None,
+        false => Standby::of(config, &stores)?,
+    };
+    for (name, store_config) in on_servers {
+        let is_lazy = fallback.is_some() && config.cache.falls_back_at_start;
+        let opened = store(store_config, is_lazy).await;
+        let mut opened = opened.map_err(|error| error.store(name.clone()))?;
+        if let Some(standby) = &fallback {
+            opened = standby.behind(opened, name, store_config, is_lazy).await?;
+        }
+        stores.insert(name.clone(), opened);
+    }
+    Ok(stores)
+}
+
+/// Opens a store. A lazy one on servers opens without reaching any of them.
 ///
 /// # Errors
 /// `Unsupported`: the driver is not built in; the store's own.
-pub(super) fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
+pub(super) async fn store(config: &StoreConfig, is_lazy: bool) -> Result<Arc<dyn Store>> {
     match config.driver {
         Driver::Memory => memory(config),
         Driver::Sqlite => sqlite(config),
         Driver::File => file(config),
         Driver::Null => Ok(Arc::new(Null::new())),
+        Driver::Redis
+        | Driver::RedisSentinel
+        | Driver::RedisCluster
+        | Driver::Memcached
+        | Driver::Sharded => network(config, is_lazy).await,
+    }
+}
+
+/// Opens a store on servers. Unless it is lazy, it has reached one of them when it is open; a lazy one reaches for them
+/// with the first call, and again with each call that finds no connection.
+///
+/// # Errors
+/// `Unsupported`: the driver is not built in; `Unavailable`, `Timeout`: no server can be reached, and it is not lazy.
+#[expect(
+    clippy::unused_async,
+    reason = "the stores that are built in connect here"
+)]
+async fn network(config: &StoreConfig, _is_lazy: bool) -> Result<Arc<dyn Store>> {
+    match config.driver {
+        Driver::Redis | Driver::RedisSentinel | Driver::RedisCluster => {
+            Err(not_built_in(config.driver))
+        }
+        Driver::Memcached => Err(not_built_in(config.driver)),
         other => Err(not_built_in(other)),
     }
 }
@@ -64,7 +121,8 @@ pub(super) fn cache(
 /// Returns a warning for each setting that is accepted and that this version does not act on.
 pub(super) fn without_effect(config: &Config) -> Vec<String> {
     let mut settings = Vec::new();
-    if config.cache.fallback.is_some() {
+    let mut stores = config.stores.values();
+    if config.cache.fallback.is_some() && !stores.any(StoreConfig::is_networked) {
         settings.push("cache.fallback".to_owned());
     }
     if config.cache.settings.stale_for.is_some() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::store::{
-    Capabilities, Change, Entry, Expiry, Fallback, Memory, ScanPage, Store, StoreStats, Write,
+    Capabilities, Entry, Expiry, Fallback, Memory, ScanPage, Store, StoreStats, Write,
 };
 use larder::testing::{Fault, body, sealed};
 use larder::{Glob, Namespace, Result};

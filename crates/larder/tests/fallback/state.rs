@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::store::{Fallback, Memory, NodeRole, Null, Store};
-use larder::{Cache, ErrorKind};
+use larder::testing::{Fault, FlakyStore};
+use larder::{Cache, ErrorKind, TimeLeft};
 
 use crate::support::{Scene, Standby, detail, state};
 
@@ -106,6 +107,23 @@ fn a_store_moves_from_one_runtime_to_the_next() {
         scene.returned().await;
         assert_eq!(scene.get("k").await, None);
     });
+}
+
+#[tokio::test]
+async fn entries_of_the_standby_expire_by_the_primary_s_clock() {
+    let time = larder::ManualClock::new();
+    let primary = Memory::builder().clock(time.clock()).build().unwrap();
+    let primary = FlakyStore::new(primary, 1);
+    let store = Fallback::new(Arc::new(primary.clone()), Arc::new(Memory::new())).unwrap();
+    primary.chance(1.0, Fault::Refuse);
+    let cache = Cache::builder(store).build().unwrap();
+    let ttl = Duration::from_secs(60);
+    cache.set("k", &1).ttl(ttl).await.unwrap();
+    let left = cache.ttl("k").await.unwrap();
+    assert!(
+        matches!(left, TimeLeft::Remaining(left) if left <= ttl && left > ttl / 2),
+        "{left:?}"
+    );
 }
 
 #[test]

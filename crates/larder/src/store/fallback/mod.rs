@@ -110,6 +110,18 @@ struct Inner {
     prober: Mutex<Option<AbortHandle>>,
 }
 
+impl Inner {
+    /// Says when entries of the standby expire by the clock that callers compare with.
+    fn by_primary_clock(&self, mut entries: Vec<Option<Entry>>) -> Vec<Option<Entry>> {
+        let (to, from) = (self.primary.clock().now_ms(), self.standby.clock().now_ms());
+        for entry in entries.iter_mut().flatten() {
+            let left_ms = entry.expires_at_ms.map(|at| at.saturating_sub(from));
+            entry.expires_at_ms = left_ms.map(|left_ms| to.saturating_add(left_ms));
+        }
+        entries
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         let prober = self
@@ -278,6 +290,7 @@ impl Store for Fallback {
                 Side::Standby(stay) => {
                     let entries = stay.entries(namespace);
                     let reply = inner.standby.get_many(&entries, keys).await;
+                    let reply = reply.map(|entries| inner.by_primary_clock(entries));
                     stay.confirm(reply).await?
                 }
             };
