@@ -242,3 +242,30 @@ async fn calls_wait_for_a_long_return_and_then_fail() {
     }
     assert_eq!(waited, 1, "a call met the return");
 }
+
+#[tokio::test]
+async fn who_fails_after_another_began_to_trust_the_primary_asks_once_more() {
+    let scene = Scene::new(Standby::Sqlite);
+    scene.set("k", "old").await;
+    let other = scene.another();
+    set(&other, &scene.space, "k", "new").await.unwrap();
+    // The other one relies on it that whoever is on the standby saw the primary down since.
+    scene.server.store.next(1, larder::testing::Fault::Refuse);
+    assert_eq!(scene.get("k").await.as_deref(), Some("new"));
+    assert_eq!(state(&scene.store).await, "primary");
+}
+
+#[tokio::test]
+async fn who_is_still_on_the_standby_notices_that_another_trusts_the_primary() {
+    let scene = Scene::new(Standby::Sqlite);
+    let other = scene.another();
+    set(&other, &scene.space, "k", "old").await.unwrap();
+    scene.server.stop();
+    assert_eq!(scene.get("k").await, None);
+    scene.server.start();
+    // Nothing changed so far, so there is nothing to replay.
+    let read = get(&other, &scene.space, "k").await.unwrap();
+    assert_eq!(read.as_deref(), Some("old"));
+    scene.delete("k").await;
+    assert_eq!(get(&other, &scene.space, "k").await.unwrap(), None);
+}

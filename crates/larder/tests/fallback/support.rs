@@ -1,7 +1,7 @@
 //! A server that can be stopped and started, and what the tests do with it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,17 +21,22 @@ pub(crate) struct Server {
     epoch: Arc<AtomicU64>,
     /// Ignores deletes and clears: a replay comes to nothing.
     deaf: Arc<AtomicBool>,
-    /// Writes time out and are made so many milliseconds later.
-    late_ms: Arc<AtomicU64>,
+    data: Memory,
+    /// Writes time out and stay on their way.
+    delays: Arc<AtomicBool>,
+    on_their_way: Arc<Mutex<Vec<(Namespace, Vec<u8>, Bytes)>>>,
 }
 
 impl Server {
     pub(crate) fn new() -> Self {
+        let data = Memory::new();
         Self {
-            store: FlakyStore::new(Memory::new(), 1),
+            store: FlakyStore::new(data.clone(), 1),
+            data,
             epoch: Arc::default(),
             deaf: Arc::default(),
-            late_ms: Arc::default(),
+            delays: Arc::default(),
+            on_their_way: Arc::default(),
         }
     }
 
@@ -48,33 +53,32 @@ impl Server {
         self.deaf.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn set_late(&self, by: Duration) {
-        let ms = u64::try_from(by.as_millis()).unwrap();
-        self.late_ms.store(ms, Ordering::SeqCst);
+    /// Lets puts from now on time out, and stay on their way.
+    pub(crate) fn delay_puts(&self) {
+        self.delays.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes the puts that were on their way.
+    pub(crate) async fn let_puts_arrive(&self) {
+        self.delays.store(false, Ordering::SeqCst);
+        let puts = std::mem::take(&mut *self.on_their_way.lock().unwrap());
+        for (space, key, value) in puts {
+            let put = Write::put(&key, value, Expiry::Never);
+            self.data.write_many(&space, &[put]).await.unwrap();
+        }
     }
 
     fn is_deaf(&self) -> bool {
         self.deaf.load(Ordering::SeqCst)
     }
 
-    /// Writes later, and says now that it took too long.
-    fn write_late(&self, namespace: &Namespace, writes: &[Write<'_>], by_ms: u64) -> Error {
-        let (store, namespace) = (self.store.clone(), namespace.clone());
-        let owned: Vec<_> = writes
-            .iter()
-            .map(|write| (write.key.to_vec(), write.clone().change))
-            .collect();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(by_ms)).await;
-            for (key, change) in owned {
-                let write = match change {
-                    Change::Put(value) => Write::put(&key, value, Expiry::Never),
-                    Change::Delete | Change::Touch => Write::delete(&key),
-                };
-                // Into the data itself: the server has had it all along.
-                store.write_many(&namespace, &[write]).await.ok();
+    fn keep_on_the_way(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Error {
+        let mut kept = self.on_their_way.lock().unwrap();
+        for write in writes {
+            if let Change::Put(value) = &write.change {
+                kept.push((namespace.clone(), write.key.to_vec(), value.clone()));
             }
-        });
+        }
         Error::new(ErrorKind::Timeout, "no reply in time")
     }
 }
@@ -105,10 +109,10 @@ impl Store for Server {
             self.store.ping().await?;
             return Ok(vec![true; writes.len()]);
         }
-        match self.late_ms.load(Ordering::SeqCst) {
-            0 => self.store.write_many(namespace, writes).await,
-            by_ms => Err(self.write_late(namespace, writes, by_ms)),
+        if self.delays.load(Ordering::SeqCst) {
+            return Err(self.keep_on_the_way(namespace, writes));
         }
+        self.store.write_many(namespace, writes).await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
