@@ -4,6 +4,7 @@
 //! it whatever the process has forked. Reads `/proc` (Linux); see `man 5 proc_pid_stat` for the fields.
 
 use std::fs;
+use std::io;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long the kernel may take to bury a process after SIGKILL.
 const BURIAL: Duration = Duration::from_secs(2);
 
+/// How long a process may take to stop after SIGSTOP.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
 /// One process, past or present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pid {
@@ -28,6 +32,7 @@ pub(crate) struct Pid {
 /// What the kernel says about a number.
 struct Status {
     is_zombie: bool,
+    is_stopped: bool,
     started: u64,
 }
 
@@ -76,6 +81,24 @@ impl Pid {
         }
     }
 
+    /// Stops the process where it is (SIGSTOP) and returns once it stands; it stays alive.
+    pub(crate) fn pause(self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + STANDSTILL;
+        while status(self.number).is_some_and(|status| !status.is_stopped) {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Lets a stopped process go on (SIGCONT).
+    pub(crate) fn resume(self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Waits for the process to end, kills its whole group (SIGKILL) after `grace`, and what it left behind anyway.
     ///
     /// Only for a process that was alive, or a child not waited for, a moment ago: its number must still be its own.
@@ -92,6 +115,14 @@ impl Pid {
         while self.is_alive() && Instant::now() < deadline {
             thread::sleep(GLANCE);
         }
+    }
+
+    fn signal(self, signal: Signal) -> io::Result<()> {
+        let number = self.number().filter(|_| self.is_alive());
+        Ok(kill_process(
+            number.ok_or(io::ErrorKind::NotFound)?,
+            signal,
+        )?)
     }
 
     fn number(self) -> Option<Number> {
@@ -118,6 +149,7 @@ fn parse(stat: &str) -> Option<Status> {
     let started = fields.nth(18)?.parse().ok()?;
     Some(Status {
         is_zombie: matches!(state, "Z" | "X" | "x"),
+        is_stopped: state == "T",
         started,
     })
 }

@@ -9,51 +9,81 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xtask::servers::{Fleet, Place, Server, Session};
+use xtask::servers::{Fleet, Group, Launch, Lifetime, Place, Program, Session, Started};
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 
+const SHELL: &[Program] = &[Program {
+    package: "dash",
+    binary: "sh",
+}];
+
 /// A server that listens until it gets SIGTERM, and writes one file.
-const SAMPLE: Server = Server {
+const SAMPLE: Group = Group {
     name: "sample",
-    package: "coreutils",
-    binary: XTASK,
-    args: |place| vec!["__listen".to_owned(), place.port.to_string()],
-    exports: |place| {
-        vec![(
-            "LARDER_TEST_SAMPLE_URL",
-            format!("tcp://127.0.0.1:{}/", place.port),
-        )]
+    programs: &[],
+    start: |dir| {
+        let process = Launch {
+            binary: XTASK,
+            args: Box::new(|place| Ok(vec!["__listen".to_owned(), place.port.to_string()])),
+            ..script("sample", |_| String::new())
+        };
+        let process = process.start(dir)?;
+        let url = format!("tcp://127.0.0.1:{}/", process.place().port);
+        Ok(Started {
+            processes: vec![process],
+            exports: vec![("LARDER_TEST_SAMPLE_URL".to_owned(), url)],
+        })
     },
-    ready_within: Duration::from_secs(20),
 };
 
 /// A server behind a shell that ignores SIGTERM: both must be killed. It ends by itself once its parent is gone.
-const STUBBORN: Server = Server {
+const STUBBORN: Group = Group {
     name: "stubborn",
-    binary: "sh",
-    args: |place| {
-        shell(&format!(
-            "trap '' TERM; {XTASK} __listen {} &
-            while [ \"$(cut -d ' ' -f 4 /proc/$$/stat)\" = $PPID ]; do sleep 0.1; done",
-            place.port
-        ))
+    programs: SHELL,
+    start: |dir| {
+        let stubborn = script("stubborn", |place| {
+            format!(
+                "trap '' TERM; {XTASK} __listen {} &
+                while [ \"$(cut -d ' ' -f 4 /proc/$$/stat)\" = $PPID ]; do sleep 0.1; done",
+                place.port
+            )
+        });
+        alone(dir, stubborn)
     },
-    exports: |_| Vec::new(),
-    ..SAMPLE
 };
 
 /// A server that never listens.
-const SILENT: Server = Server {
+const SILENT: Group = Group {
     name: "silent",
-    binary: "sh",
-    args: |_| shell("echo thinking; exec sleep 60"),
-    ready_within: Duration::from_millis(300),
-    ..SAMPLE
+    programs: SHELL,
+    start: |dir| {
+        let silent = Launch {
+            ready_within: Duration::from_millis(300),
+            ..script("silent", |_| "echo thinking; exec sleep 60".to_owned())
+        };
+        alone(dir, silent)
+    },
 };
 
-fn shell(script: &str) -> Vec<String> {
-    vec!["-c".to_owned(), script.to_owned()]
+/// Returns how to run a shell script as a server.
+fn script(name: &str, script: fn(&Place) -> String) -> Launch {
+    Launch {
+        name: name.to_owned(),
+        binary: "sh",
+        args: Box::new(move |place| Ok(vec!["-c".to_owned(), script(place)])),
+        is_ready: |_| true,
+        ready_within: Duration::from_secs(20),
+        lifetime: Lifetime::Own,
+    }
+}
+
+/// Starts a group of one.
+fn alone(dir: &Path, launch: Launch) -> anyhow::Result<Started> {
+    Ok(Started {
+        processes: vec![launch.start(dir)?],
+        exports: Vec::new(),
+    })
 }
 
 fn accepts(port: u16) -> bool {
@@ -86,7 +116,7 @@ fn ports_and_dir(fleet: &Fleet) -> (Vec<u16>, PathBuf) {
 fn started_servers_accept_connections_and_are_gone_when_dropped() {
     let fleet = Fleet::start(&[
         SAMPLE,
-        Server {
+        Group {
             name: "second",
             ..SAMPLE
         },
@@ -101,7 +131,7 @@ fn started_servers_accept_connections_and_are_gone_when_dropped() {
         ("LARDER_TEST_SAMPLE_URL".to_owned(), url)
     );
     assert!(
-        fs::read_to_string(dir.join("sample.log"))
+        fs::read_to_string(dir.join("sample").join("sample.log"))
             .unwrap()
             .contains("listening")
     );
@@ -137,38 +167,40 @@ fn server_that_ignores_the_signal_is_killed_with_its_children() {
 
 #[test]
 fn server_that_never_listens_is_an_error_with_its_log_and_stops_the_others() {
-    let error = Fleet::start(&[SAMPLE, SILENT]).unwrap_err().to_string();
+    let error = format!("{:#}", Fleet::start(&[SAMPLE, SILENT]).unwrap_err());
     assert!(error.contains("silent is not ready"), "{error}");
     assert!(error.contains("thinking"), "{error}");
 }
 
 #[test]
 fn server_that_exits_at_once_is_an_error_with_its_log() {
-    let quitter = Server {
+    let quitter = Group {
         name: "quitter",
-        args: |_| shell("echo no port; exit 3"),
+        start: |dir| {
+            let quitter = script("quitter", |_| "echo no port; exit 3".to_owned());
+            alone(dir, quitter)
+        },
         ..SILENT
     };
-    let error = Fleet::start(&[quitter]).unwrap_err().to_string();
+    let error = format!("{:#}", Fleet::start(&[quitter]).unwrap_err());
     assert!(error.contains("quitter ended at once"), "{error}");
     assert!(error.contains("no port"), "{error}");
 }
 
 #[test]
 fn server_that_exits_at_first_is_tried_again() {
-    let script = |place: &Place| {
-        let listen = format!("exec {XTASK} __listen {}", place.port);
-        shell(&format!(
-            "if test -e ../tried; then {listen}; fi; touch ../tried; exit 1"
-        ))
-    };
-    let fleet = Fleet::start(&[Server {
+    let hesitant = Group {
         name: "hesitant",
-        binary: "sh",
-        args: script,
-        ..SAMPLE
-    }])
-    .unwrap();
+        start: |dir| {
+            let hesitant = script("hesitant", |place| {
+                let listen = format!("exec {XTASK} __listen {}", place.port);
+                format!("if test -e ../tried; then {listen}; fi; touch ../tried; exit 1")
+            });
+            alone(dir, hesitant)
+        },
+        ..SILENT
+    };
+    let fleet = Fleet::start(&[hesitant]).unwrap();
     assert!(accepts(fleet.places()[0].port));
 }
 
@@ -200,16 +232,15 @@ fn session_outlives_the_fleet_and_stops_later() {
 fn dead_servers_are_seen_and_cleaned_up() {
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("servers.toml");
-    let short_lived = Server {
+    let short_lived = Group {
         name: "short-lived",
-        binary: "sh",
-        args: |place| {
-            shell(&format!(
-                "{XTASK} __listen {} & sleep 2; kill $!; wait",
-                place.port
-            ))
+        start: |dir| {
+            let short_lived = script("short-lived", |place| {
+                format!("{XTASK} __listen {} & sleep 2; kill $!; wait", place.port)
+            });
+            alone(dir, short_lived)
         },
-        ..SAMPLE
+        ..SILENT
     };
     let fleet = Fleet::start(&[short_lived]).unwrap();
     let (ports, dir) = ports_and_dir(&fleet);
@@ -262,4 +293,45 @@ fn interrupted_program_stops_its_servers() {
     assert!(killed.success());
     assert_eq!(program.wait().unwrap().code(), Some(130));
     assert_gone(&[port], &dir);
+}
+
+#[test]
+fn server_bound_to_a_program_dies_with_it_even_when_that_is_killed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut program = Command::new(XTASK)
+        .arg("__hold_bound")
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let port = line.trim().parse().unwrap();
+    assert!(accepts(port));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_gone(&[port], Path::new("/no/such/directory"));
+}
+
+#[test]
+fn server_bound_to_a_program_outlives_the_thread_that_started_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_path_buf();
+    let start = move || {
+        let bound = Launch {
+            binary: XTASK,
+            args: Box::new(|place| Ok(vec!["__listen".to_owned(), place.port.to_string()])),
+            lifetime: Lifetime::Program,
+            ..script("bound", |_| String::new())
+        };
+        bound.start(&path).unwrap()
+    };
+    let process = thread::spawn(start).join().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let port = process.place().port;
+    assert!(accepts(port));
+    drop(process);
+    assert!(!accepts(port));
 }

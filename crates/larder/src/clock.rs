@@ -5,7 +5,7 @@
 //! costs a few nanoseconds, makes no system call and is exact to about 4 ms.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A source of time: cheap to clone, shared by everything that one cache holds.
@@ -17,6 +17,8 @@ enum Source {
     #[default]
     System,
     Manual(Arc<AtomicU64>),
+    /// The system's, corrected to a server's: how many milliseconds that one is ahead.
+    Shifted(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -26,14 +28,24 @@ impl Clock {
         Self::default()
     }
 
+    /// Returns the clock of a server that is `ahead` of this machine by that many milliseconds.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only servers have clocks of their own")
+    )]
+    pub(crate) fn shifted(ahead: Arc<AtomicI64>) -> Self {
+        Self(Source::Shifted(ahead))
+    }
+
     /// Returns wall time: milliseconds since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, duration_ms),
+            Source::System => system_ms(),
             Source::Manual(now) => now.load(Ordering::Acquire),
+            Source::Shifted(ahead) => {
+                system_ms().saturating_add_signed(ahead.load(Ordering::Relaxed))
+            }
         }
     }
 
@@ -42,10 +54,16 @@ impl Clock {
     #[must_use]
     pub fn monotonic_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => coarse_ms(),
+            Source::System | Source::Shifted(_) => coarse_ms(),
             Source::Manual(now) => now.load(Ordering::Acquire),
         }
     }
+}
+
+fn system_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, duration_ms)
 }
 
 /// Returns whole milliseconds, saturating.

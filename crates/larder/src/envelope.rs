@@ -201,6 +201,13 @@ pub(crate) fn is_readable(entry: &Bytes) -> bool {
     Envelope::open(entry).is_ok()
 }
 
+/// Returns whether an entry says that it is a sorted set; it need not be intact.
+#[cfg(feature = "redis")]
+pub(crate) fn is_sorted_set(entry: &[u8]) -> bool {
+    entry.starts_with(&MAGIC)
+        && entry.get(5).copied().and_then(Kind::from_id) == Some(Kind::SortedSet)
+}
+
 impl Envelope {
     /// Decodes and verifies a stored entry.
     pub(crate) fn open(entry: &Bytes) -> Result<Self, Unreadable> {

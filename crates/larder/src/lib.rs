@@ -31,6 +31,8 @@ mod glob;
 mod key;
 #[cfg(feature = "config")]
 mod larder;
+#[cfg(feature = "redis")]
+mod redis_conn;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod ttl;
@@ -46,6 +48,10 @@ pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 pub use larder::Larder;
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
+#[cfg(feature = "memcached")]
+pub use store::Memcached as MemcachedStore;
+#[cfg(feature = "redis")]
+pub use store::Redis as RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};

@@ -97,3 +97,99 @@ fn file() -> StoreUnderTest {
 
 #[cfg(feature = "file")]
 store_conformance!(file_store, file());
+
+/// Returns where a server of the tests is; the laws are not skipped without one.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `cargo xtask test`"))
+}
+
+/// The laws say nothing of time limits, and the machine may be busy.
+#[cfg(feature = "redis")]
+fn patient(builder: larder::store::RedisBuilder) -> larder::store::RedisBuilder {
+    let long = std::time::Duration::from_secs(20);
+    builder.connect_timeout(long).response_timeout(long)
+}
+
+#[cfg(feature = "redis")]
+async fn redis() -> StoreUnderTest {
+    let store = patient(larder::RedisStore::builder(server("LARDER_TEST_REDIS_URL")))
+        .connect()
+        .await;
+    StoreUnderTest::new(store.expect("a server that answers"))
+}
+
+#[cfg(feature = "redis")]
+fn urls(variable: &str) -> Vec<String> {
+    let servers = server(variable);
+    servers
+        .split(',')
+        .map(|server| format!("redis://{server}"))
+        .collect()
+}
+
+#[cfg(feature = "redis")]
+async fn cluster() -> StoreUnderTest {
+    let builder = larder::RedisStore::cluster(urls("LARDER_TEST_REDIS_CLUSTER"));
+    StoreUnderTest::new(
+        patient(builder)
+            .connect()
+            .await
+            .expect("a cluster that answers"),
+    )
+}
+
+#[cfg(feature = "redis")]
+async fn sentinel() -> StoreUnderTest {
+    let urls = urls("LARDER_TEST_REDIS_SENTINELS");
+    let builder = larder::RedisStore::sentinel(urls, "mymaster");
+    StoreUnderTest::new(
+        patient(builder)
+            .connect()
+            .await
+            .expect("a primary that answers"),
+    )
+}
+
+#[cfg(feature = "redis")]
+store_conformance!(redis_store, redis().await);
+#[cfg(feature = "redis")]
+store_conformance!(redis_cluster_store, cluster().await);
+#[cfg(feature = "redis")]
+store_conformance!(redis_sentinel_store, sentinel().await);
+
+#[cfg(feature = "memcached")]
+async fn memcached(variable: &str, connections: usize) -> StoreUnderTest {
+    let builder = larder::store::Memcached::builder(server(variable));
+    let store = builder.connections(connections).connect().await;
+    StoreUnderTest::new(store.expect("a connection to the server"))
+}
+
+#[cfg(feature = "memcached")]
+async fn memcached_in_manual_time() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let builder = larder::store::Memcached::builder(server("LARDER_TEST_MEMCACHED"));
+    let store = builder.clock(time.clock()).connect().await;
+    StoreUnderTest::new(store.expect("a connection to the server")).time(time)
+}
+
+#[cfg(feature = "memcached")]
+store_conformance!(memcached_store, memcached("LARDER_TEST_MEMCACHED", 1).await);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_of_three_connections,
+    memcached("LARDER_TEST_MEMCACHED", 3).await
+);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_in_manual_time,
+    memcached_in_manual_time().await
+);
+#[cfg(feature = "memcached")]
+store_conformance!(
+    memcached_store_of_small_items,
+    memcached("LARDER_TEST_MEMCACHED_SMALL", 1)
+        .await
+        .max_entry_bytes(1 << 20)
+);

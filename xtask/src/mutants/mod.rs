@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::servers::{self, REGISTERED};
+use crate::servers;
 use crate::workspace;
 use list::Mutant;
 use tree::Tree;
@@ -48,7 +48,7 @@ pub(crate) fn hunt(name: Option<&str>) -> Result<bool> {
     for mutant in &mutants {
         mutant.apply(&tree.read(&mutant.file)?)?;
     }
-    let fleet = servers::provide(REGISTERED)?;
+    let fleet = servers::provide(servers::registered())?;
     let court = Court::new(tree.path(), &target, &fleet);
     require_green(&court, &mutants)?;
     let rows = mutants

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::running::Running;
 use super::session::{Entry, Session};
-use super::{Place, Server};
+use super::{Group, Place, Process, Started};
 use crate::interrupt;
 
 /// How every temporary directory of servers is called; `servers down` removes no other.
@@ -25,37 +25,40 @@ pub type Export = (String, String);
 #[derive(Debug)]
 pub struct Fleet {
     // Dropped in this order: the processes first, then the files they write to.
-    running: Vec<Running>,
+    groups: Vec<Started>,
     dir: TempDir,
 }
 
 impl Fleet {
-    /// Starts `servers`, in order, and waits until each is ready.
+    /// Starts `groups`, all at once, and waits until each is ready.
     ///
     /// # Errors
     ///
-    /// When one does not get ready, or the user interrupts; those already started have then been stopped.
-    pub fn start(servers: &[Server]) -> Result<Self> {
+    /// When one does not get ready, or the user interrupts; the others have then been stopped.
+    pub fn start(groups: &[Group]) -> Result<Self> {
         let dir =
             TempDir::with_prefix(DIR_PREFIX).context("cannot create a temporary directory")?;
         fs::create_dir(dir.path().join(SCRATCH)).context("cannot create a temporary directory")?;
         let mut fleet = Self {
-            running: Vec::new(),
+            groups: Vec::new(),
             dir,
         };
-        for server in servers {
-            interrupt::check()?;
-            fleet
-                .running
-                .push(Running::start(server, fleet.dir.path())?);
+        // All results are kept until the last has come: what did start is then stopped as a fleet is.
+        let mut failure = None;
+        for result in start_all(groups, fleet.dir.path()) {
+            match result {
+                Ok(started) => fleet.groups.push(started),
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(fleet)
+        failure.map_or(Ok(fleet), Err)
     }
 
     /// Returns the variables that tell tests where the servers are.
     #[must_use]
     pub fn exports(&self) -> Vec<Export> {
-        self.running.iter().flat_map(exports_of).collect()
+        let groups = self.groups.iter();
+        groups.flat_map(|group| group.exports.clone()).collect()
     }
 
     /// Tells a test command where its servers are, and that a test without its server must fail.
@@ -70,10 +73,10 @@ impl Fleet {
             .env("TMPDIR", scratch);
     }
 
-    /// Returns where each server runs, in the order they were given.
+    /// Returns where each process runs, group by group in the order they were given.
     #[must_use]
     pub fn places(&self) -> Vec<&Place> {
-        self.running.iter().map(|running| &running.place).collect()
+        self.processes().map(Process::place).collect()
     }
 
     /// Returns the directory that everything is below.
@@ -88,33 +91,43 @@ impl Fleet {
     ///
     /// When the state file cannot be written.
     pub fn leave_running(mut self, state_file: &Path) -> Result<Session> {
-        let entries = self.running.iter().map(entry_of).collect();
-        let session = Session::create(state_file, self.dir.path(), entries)?;
-        self.running.iter_mut().for_each(Running::release);
+        let entries = self.processes().filter_map(Entry::of).collect();
+        let session = Session::create(state_file, self.dir.path(), self.exports(), entries)?;
+        for group in &mut self.groups {
+            group.processes.iter_mut().for_each(Process::release);
+        }
         self.dir.disable_cleanup(true);
         Ok(session)
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.groups.iter().flat_map(|group| &group.processes)
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.running.iter().for_each(Running::terminate);
+        self.processes().for_each(Process::terminate);
     }
 }
 
-fn exports_of(running: &Running) -> Vec<Export> {
-    let exports = (running.server.exports)(&running.place);
-    exports
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+/// Starts each group on a thread of its own, in a directory of its own; the results come in order.
+fn start_all(groups: &[Group], dir: &Path) -> Vec<Result<Started>> {
+    thread::scope(|scope| {
+        let starts: Vec<_> = groups
+            .iter()
+            .map(|group| scope.spawn(|| start(group, dir)))
+            .collect();
+        let results = starts.into_iter().map(|start| start.join());
+        results
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
-fn entry_of(running: &Running) -> Entry {
-    Entry {
-        name: running.server.name.to_owned(),
-        port: running.place.port,
-        pid: running.pid,
-        exports: exports_of(running).into_iter().collect(),
-    }
+fn start(group: &Group, parent: &Path) -> Result<Started> {
+    interrupt::check()?;
+    let dir = parent.join(group.name);
+    fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    (group.start)(&dir).with_context(|| format!("cannot start {}", group.name))
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::Server;
+use super::{Group, Program};
 use crate::process;
 
 /// Where Debian puts servers, which is not in the `PATH` of every user.
@@ -24,13 +24,13 @@ pub fn find_binary(name: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// Installs the packages of `servers` whose program is missing; does nothing, not even look for `apt-get`, when none is.
+/// Installs the packages of `groups` whose program is missing; does nothing, not even look for `apt-get`, when none is.
 ///
 /// # Errors
 ///
 /// When `apt-get` is missing or fails, or when a package does not bring the program it should.
-pub fn install(servers: &[Server]) -> Result<()> {
-    let missing = missing_packages(servers);
+pub fn install(groups: &[Group]) -> Result<()> {
+    let missing = missing_packages(groups);
     if missing.is_empty() {
         return Ok(());
     }
@@ -49,24 +49,23 @@ pub fn install(servers: &[Server]) -> Result<()> {
         ]
         .concat(),
     )?;
-    match servers
-        .iter()
-        .find(|server| find_binary(server.binary).is_none())
-    {
-        Some(server) => bail!(
-            "package {} does not bring {}",
-            server.package,
-            server.binary
-        ),
+    match missing_programs(groups).next() {
+        Some(Program { package, binary }) => {
+            bail!("package {package} does not bring {binary}")
+        }
         None => Ok(()),
     }
 }
 
-fn missing_packages(servers: &[Server]) -> Vec<&'static str> {
-    let missing = servers
-        .iter()
-        .filter(|server| find_binary(server.binary).is_none());
-    let mut packages: Vec<_> = missing.map(|server| server.package).collect();
+fn missing_programs(groups: &[Group]) -> impl Iterator<Item = &'static Program> {
+    let programs = groups.iter().flat_map(|group| group.programs);
+    programs.filter(|program| find_binary(program.binary).is_none())
+}
+
+fn missing_packages(groups: &[Group]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = missing_programs(groups)
+        .map(|program| program.package)
+        .collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -96,19 +95,18 @@ fn apt_get(args: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn server(package: &'static str, binary: &'static str) -> Server {
-        Server {
+    const fn group(programs: &'static [Program]) -> Group {
+        Group {
             name: "sample",
-            package,
-            binary,
-            args: |_| Vec::new(),
-            exports: |_| Vec::new(),
-            ready_within: Duration::from_secs(1),
+            programs,
+            start: |_| bail!("only to be installed"),
         }
+    }
+
+    const fn program(package: &'static str, binary: &'static str) -> Program {
+        Program { package, binary }
     }
 
     #[test]
@@ -121,17 +119,14 @@ mod tests {
 
     #[test]
     fn only_missing_packages_are_wanted_each_once() {
-        let servers = [
-            server("b", "/no/b"),
-            server("dash", "sh"),
-            server("a", "/no/a"),
-            server("b", "/no/bb"),
-        ];
-        assert_eq!(missing_packages(&servers), ["a", "b"]);
+        const FIRST: &[Program] = &[program("b", "/no/b"), program("dash", "sh")];
+        const SECOND: &[Program] = &[program("a", "/no/a"), program("b", "/no/bb")];
+        assert_eq!(missing_packages(&[group(FIRST), group(SECOND)]), ["a", "b"]);
     }
 
     #[test]
     fn nothing_missing_installs_nothing() {
-        install(&[server("no-such-package", "sh")]).unwrap();
+        const PRESENT: &[Program] = &[program("no-such-package", "sh")];
+        install(&[group(PRESENT)]).unwrap();
     }
 }

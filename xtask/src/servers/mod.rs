@@ -1,79 +1,81 @@
 //! The servers that tests talk to: which there are, and how to have them.
 //!
-//! [`provide`] installs what is missing and starts every registered server on a free port of the loopback interface,
-//! with its files in a temporary directory; dropping the [`Fleet`] stops them and removes the directory. The shape:
+//! [`provide`] installs what is missing and starts every registered group on free ports of the loopback interface, with
+//! its files in a temporary directory; dropping the [`Fleet`] stops them and removes the directory. A test that breaks
+//! its server starts one for itself instead, see [`private`]. The shape:
 //!
 //! ```text
-//! REGISTERED -> install -> Fleet { temporary directory, Running { process, Place } ... } -> exports -> tests
+//! REGISTERED -> install -> Fleet { temporary directory, Started { Process ..., exports } ... } -> exports -> tests
 //!                            \-> Session (state file)     servers up ... servers down
 //! ```
 
 mod fleet;
 mod install;
-mod running;
+mod keeper;
+mod ports;
+pub mod private;
+mod process;
+mod registered;
+pub mod resp;
 mod session;
+pub mod tls;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 pub use fleet::{Export, Fleet};
 pub use install::{find_binary, install};
+pub use process::{Arguments, Launch, Lifetime, Process};
+pub use registered::{REGISTERED, registered};
 pub use session::Session;
 
-/// All servers that the tests of the workspace need.
-///
-/// A store that talks to a server registers it here, together with the variable that its tests read:
-///
-/// ```text
-/// Server {
-///     name: "redis",
-///     package: "redis-server",
-///     binary: "redis-server",
-///     args: |place| vec!["--port".into(), place.port.to_string(), "--dir".into(), place.dir.display().to_string()],
-///     exports: |place| vec![("LARDER_TEST_REDIS_URL", format!("redis://127.0.0.1:{}/", place.port))],
-///     ready_within: Duration::from_secs(10),
-/// }
-/// ```
-pub const REGISTERED: &[Server] = &[];
-
-/// How to have one server.
-///
-/// The server must stay in the foreground, listen on `place.port` of 127.0.0.1 only, and write only below
-/// `place.dir`. That directory belongs to the current user and is closed to others; a server that refuses to run as
-/// root, or needs its files prepared, is started through `sh -c`, where `exec` keeps it the process that gets stopped.
+/// How to have one group: a server, or several that work together and are started and stopped as one.
 #[derive(Clone, Copy, Debug)]
-pub struct Server {
+pub struct Group {
     /// Its name in messages, and the name of its directory.
     pub name: &'static str,
-    /// The Debian package that has it.
-    pub package: &'static str,
-    /// The program to run: a name to look up in `PATH` and the system directories, or a path.
-    pub binary: &'static str,
-    /// The arguments of the program.
-    pub args: fn(&Place) -> Vec<String>,
-    /// The variables that tell tests where it is.
-    pub exports: fn(&Place) -> Vec<(&'static str, String)>,
-    /// How long it may take until it accepts TCP connections.
-    pub ready_within: Duration,
+    /// The programs it needs.
+    pub programs: &'static [Program],
+    /// Starts all processes with their files below a directory and returns once the group works as a whole.
+    pub start: fn(&Path) -> Result<Started>,
 }
 
-/// Where a server runs.
+/// A program and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The Debian package that has it.
+    pub package: &'static str,
+    /// A name to look up in `PATH` and the system directories, or a path.
+    pub binary: &'static str,
+}
+
+/// A group that runs and is ready.
+#[derive(Debug)]
+pub struct Started {
+    /// Its processes; each is stopped when dropped.
+    pub processes: Vec<Process>,
+    /// The variables that tell tests where it is.
+    pub exports: Vec<Export>,
+}
+
+/// Where a process runs.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// A port of 127.0.0.1 that was free a moment ago.
+    /// The port of 127.0.0.1 it listens on, free a moment ago.
     pub port: u16,
-    /// An empty directory of its own.
+    /// Another free port, for servers that need a second: TLS, or the bus of a cluster.
+    pub second_port: u16,
+    /// A directory of its own, closed to others, and its working directory.
     pub dir: PathBuf,
 }
 
-/// Installs what is missing and starts `servers`; the first that does not start ends the others.
+/// Installs what is missing and starts `groups`; one that does not start ends the others.
 ///
 /// # Errors
 ///
-/// When a package cannot be installed, a server does not get ready, or the user interrupts.
-pub fn provide(servers: &[Server]) -> Result<Fleet> {
-    install(servers)?;
-    Fleet::start(servers)
+/// When a package cannot be installed, a group does not get ready, or the user interrupts.
+pub fn provide(groups: &[Group]) -> Result<Fleet> {
+    install(groups)?;
+    Fleet::start(groups)
 }

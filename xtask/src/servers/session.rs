@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::Process;
 use super::fleet::{DIR_PREFIX, Export};
-use super::running::GRACE;
+use super::process::GRACE;
 use crate::pid::Pid;
 
 /// Servers left running, as the state file has them.
@@ -25,25 +26,32 @@ pub struct Session {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     dir: PathBuf,
-    #[serde(default, rename = "server")]
-    servers: Vec<Entry>,
+    #[serde(default)]
+    exports: BTreeMap<String, String>,
+    #[serde(default, rename = "process")]
+    processes: Vec<Entry>,
 }
 
-/// One server left running.
+/// One process left running.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) port: u16,
-    pub(super) pid: Pid,
-    pub(super) exports: BTreeMap<String, String>,
+    name: String,
+    port: u16,
+    pid: Pid,
 }
 
 impl Session {
     /// Writes the state file; the directory it is in is created.
-    pub(super) fn create(file: &Path, dir: &Path, servers: Vec<Entry>) -> Result<Self> {
+    pub(super) fn create(
+        file: &Path,
+        dir: &Path,
+        exports: Vec<Export>,
+        processes: Vec<Entry>,
+    ) -> Result<Self> {
         let record = Record {
             dir: dir.to_path_buf(),
-            servers,
+            exports: exports.into_iter().collect(),
+            processes,
         };
         let text = toml::to_string(&record).context("cannot write down the servers")?;
         if let Some(parent) = file.parent() {
@@ -76,25 +84,26 @@ impl Session {
         }))
     }
 
-    /// Tells whether every server still lives.
+    /// Tells whether every process still lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.record.servers.iter().all(|entry| entry.pid.is_alive())
+        let mut processes = self.record.processes.iter();
+        processes.all(|entry| entry.pid.is_alive())
     }
 
     /// Returns the variables that tell tests where the servers are.
     #[must_use]
     pub fn exports(&self) -> Vec<Export> {
-        let exports = self.record.servers.iter().flat_map(|entry| &entry.exports);
+        let exports = self.record.exports.iter();
         exports
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
 
-    /// Describes each server in one line: name, alive or dead, process id, port.
+    /// Describes each process in one line: name, alive or dead, process id, port.
     #[must_use]
     pub fn status(&self) -> Vec<String> {
-        self.record.servers.iter().map(Entry::status).collect()
+        self.record.processes.iter().map(Entry::status).collect()
     }
 
     /// Returns the directory that the servers write to.
@@ -111,7 +120,7 @@ impl Session {
     pub fn stop(self) -> Result<()> {
         let living: Vec<_> = self
             .record
-            .servers
+            .processes
             .iter()
             .map(|entry| entry.pid)
             .filter(|pid| pid.is_alive())
@@ -125,10 +134,19 @@ impl Session {
 }
 
 impl Entry {
+    /// Returns what to remember of a process, unless it has ended.
+    pub(super) fn of(process: &Process) -> Option<Self> {
+        Some(Self {
+            name: process.name().to_owned(),
+            port: process.place().port,
+            pid: process.pid()?,
+        })
+    }
+
     fn status(&self) -> String {
         let life = if self.pid.is_alive() { "alive" } else { "dead" };
         format!(
-            "{:12} {life:5} pid {:7} port {}",
+            "{:18} {life:5} pid {:7} port {}",
             self.name, self.pid, self.port
         )
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::servers::{self, Export, REGISTERED, Session};
+use crate::servers::{self, Export, Session};
 use crate::{Usage, workspace};
 
 /// Runs the one verb that `args` name.
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 fn up() -> Result<ExitCode> {
-    if REGISTERED.is_empty() {
+    if servers::registered().is_empty() {
         eprintln!("no servers are registered, so there is nothing to start");
         return Ok(ExitCode::SUCCESS);
     }
@@ -35,7 +35,7 @@ fn up() -> Result<ExitCode> {
         eprintln!("of the servers started earlier, some are dead: starting all of them again");
         session.stop()?;
     }
-    let session = servers::provide(REGISTERED)?.leave_running(&state_file())?;
+    let session = servers::provide(servers::registered())?.leave_running(&state_file())?;
     eprintln!(
         "the servers are up; their files are in {}",
         session.dir().display()

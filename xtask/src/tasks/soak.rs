@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::stage::{self, Runner};
 use super::test;
-use crate::servers::{self, REGISTERED};
+use crate::servers;
 use crate::{Usage, workspace};
 
 /// Where the soak tests are; each is `#[ignore]`d, so that no other task runs it.
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !workspace::root().join(SOURCE).is_file() {
         bail!("there are no soak tests: {SOURCE} is missing");
     }
-    let fleet = servers::provide(REGISTERED)?;
+    let fleet = servers::provide(servers::registered())?;
     let mut command = workspace::cargo(CARGO_TEST);
     fleet.equip(command.args(["--", "--ignored", "--nocapture"]).args(args));
     let counts = stage::run(command, Runner::Libtest)?;

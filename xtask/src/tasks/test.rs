@@ -12,7 +12,7 @@ use anyhow::Result;
 use super::stage::{self, Runner};
 use crate::counts::Counts;
 use crate::interrupt::Interrupted;
-use crate::servers::{self, Fleet, REGISTERED};
+use crate::servers::{self, Fleet};
 use crate::{Usage, workspace};
 
 /// How `cargo nextest list` begins the line of a soak test.
@@ -86,7 +86,7 @@ fn stages(options: &Options) -> Result<Counts> {
         println!("==> fast: no servers, no doctests; stores behind a server are not tested");
         return tests(options, None);
     }
-    let fleet = servers::provide(REGISTERED)?;
+    let fleet = servers::provide(servers::registered())?;
     let mut counts = tests(options, Some(&fleet))?;
     counts += doctests(options, &fleet)?;
     Ok(counts)

@@ -1,5 +1,6 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
+mod network;
 mod open;
 mod standby;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::network;
 use super::standby::Standby;
 use crate::cache::{Builder, Cache, Local};
 use crate::config::{CacheConfig, Config, Driver, LocalConfig, StoreConfig};
@@ -57,26 +58,7 @@ pub(super) async fn store(config: &StoreConfig, is_lazy: bool) -> Result<Arc<dyn
         | Driver::RedisSentinel
         | Driver::RedisCluster
         | Driver::Memcached
-        | Driver::Sharded => network(config, is_lazy).await,
-    }
-}
-
-/// Opens a store on servers. Unless it is lazy, it has reached one of them when it is open; a lazy one reaches for them
-/// with the first call, and again with each call that finds no connection.
-///
-/// # Errors
-/// `Unsupported`: the driver is not built in; `Unavailable`, `Timeout`: no server can be reached, and it is not lazy.
-#[expect(
-    clippy::unused_async,
-    reason = "the stores that are built in connect here"
-)]
-async fn network(config: &StoreConfig, _is_lazy: bool) -> Result<Arc<dyn Store>> {
-    match config.driver {
-        Driver::Redis | Driver::RedisSentinel | Driver::RedisCluster => {
-            Err(not_built_in(config.driver))
-        }
-        Driver::Memcached => Err(not_built_in(config.driver)),
-        other => Err(not_built_in(other)),
+        | Driver::Sharded => network::open(config, is_lazy).await,
     }
 }
 
@@ -189,6 +171,6 @@ fn path(config: &StoreConfig) -> Result<&std::path::Path> {
     config.path.as_deref().ok_or_else(missing)
 }
 
-fn not_built_in(driver: Driver) -> Error {
+pub(super) fn not_built_in(driver: Driver) -> Error {
     Error::unsupported(format!("the driver {driver} is not part of this build"))
 }

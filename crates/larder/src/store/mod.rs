@@ -5,16 +5,20 @@
 //! bulk call of one. Everything that several stores share is a law in `testing`.
 //!
 //! ```text
-//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | null
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | memcached | null
 //! ```
 
 mod fallback;
 #[cfg(feature = "file")]
 mod file;
 mod janitor;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 mod node;
 mod null;
+#[cfg(feature = "redis")]
+mod redis;
 mod shared;
 mod sorted_set;
 #[cfg(feature = "sqlite")]
@@ -33,6 +37,10 @@ pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 
 #[cfg(feature = "file")]
 pub use self::file::{Builder as FileBuilder, File};
+#[cfg(feature = "memcached")]
+pub use self::memcached::{Builder as MemcachedBuilder, Memcached};
+#[cfg(feature = "redis")]
+pub use self::redis::{Builder as RedisBuilder, Redis};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Builder as SqliteBuilder, Sqlite};
 

@@ -247,6 +247,25 @@ fn encode(set: &SortedSet, opened: Option<Envelope>, now_ms: u64) -> Result<Byte
     envelope::seal(&header, &body, body.len())
 }
 
+/// Returns the scores and members of a sealed set.
+#[cfg(feature = "redis")]
+pub(super) fn members(envelope: &Envelope) -> Result<Vec<(f64, Bytes)>> {
+    decode(Some(envelope)).map(|set| set.members)
+}
+
+/// Returns a sealed set under the given header, whose kind is made that of a set.
+#[cfg(feature = "redis")]
+pub(super) fn seal(header: &Header, members: Vec<(f64, Bytes)>) -> Result<Bytes> {
+    let header = Header {
+        kind: Kind::SortedSet,
+        encoding: Encoding::Codec(Codec::MessagePack),
+        compression: crate::codec::Compression::None,
+        ..header.clone()
+    };
+    let body = Codec::MessagePack.encode(&SortedSet { members })?;
+    envelope::seal(&header, &body, body.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,7 +43,7 @@ pub async fn empty_body_is_a_value(fixture: &StoreUnderTest) -> Result<()> {
     Ok(())
 }
 
-/// A value of 1 MiB comes back whole.
+/// A value of 1 MiB comes back whole; a store that was set up for less refuses it as `TooLarge`.
 pub async fn one_mebibyte_comes_back_whole(fixture: &StoreUnderTest) -> Result<()> {
     let space = fixture.space();
     let mut random = fastrand::Rng::with_seed(1);
@@ -51,6 +51,13 @@ pub async fn one_mebibyte_comes_back_whole(fixture: &StoreUnderTest) -> Result<(
         .take(1 << 20)
         .collect();
     let entry = sealed(&big);
+    if entry.len() > fixture.max_entry_bytes {
+        let refused = space.put(b"big", &entry, Expiry::Never).await;
+        let kind = refused.map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::TooLarge));
+        assert_eq!(space.get(b"big").await?, None);
+        return Ok(());
+    }
     space.put(b"big", &entry, Expiry::Never).await?;
     assert!(space.get(b"big").await? == Some(entry), "1 MiB differs");
     Ok(())

@@ -48,6 +48,7 @@ pub struct StoreUnderTest {
     store: Arc<dyn Store>,
     time: Option<ManualClock>,
     kept: Option<Arc<dyn Any + Send + Sync>>,
+    max_entry_bytes: usize,
 }
 
 impl StoreUnderTest {
@@ -58,6 +59,7 @@ impl StoreUnderTest {
             store: Arc::new(store),
             time: None,
             kept: None,
+            max_entry_bytes: usize::MAX,
         }
     }
 
@@ -65,6 +67,13 @@ impl StoreUnderTest {
     #[must_use]
     pub fn time(mut self, time: ManualClock) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// The largest entry that a server was set up to take, where that is under 1 MiB and a little.
+    #[must_use]
+    pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
+        self.max_entry_bytes = bytes;
         self
     }
 

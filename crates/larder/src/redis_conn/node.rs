@@ -1,0 +1,310 @@
+//! One server: its connections, made when they are needed and made anew when they break.
+//!
+//! A connection carries any number of calls at once. A call ends within its deadline, whatever the server does; a
+//! reply that comes later is dropped by the client, never given to another call. What breaks the protocol breaks the
+//! connection, so a damaged reply cannot be taken for the next one.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisResult, Value};
+use tokio::time::{Instant, timeout_at};
+
+use super::endpoint::Endpoint;
+use super::failure::{self, Failure};
+use crate::breaker::{Attempt, Breaker, State};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind};
+
+/// Timeouts in a row after which a connection is given up: its peer may be gone without a word.
+const MAX_TIMEOUTS: u32 = 2;
+/// Calls that the client's own queue holds before senders wait.
+const QUEUE: usize = 1024;
+
+/// Bounds of one server's connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long connecting may take, login included.
+    pub(crate) connect_timeout: Duration,
+    /// How long one reply may take.
+    pub(crate) response_timeout: Duration,
+    /// Connections; calls with the same lane share one and keep their order.
+    pub(crate) connections: u16,
+    /// Calls under way at once; more are refused.
+    pub(crate) max_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_millis(250),
+            response_timeout: Duration::from_millis(500),
+            connections: 1,
+            max_in_flight: 65_536,
+        }
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    endpoint: Endpoint,
+    limits: Limits,
+    must_be_primary: bool,
+    lanes: Box<[Lane]>,
+    breaker: Breaker,
+    in_flight: AtomicUsize,
+    timeouts_in_row: AtomicU32,
+    /// Shared by the nodes of a link: counts connections made.
+    epoch: Arc<AtomicU64>,
+}
+
+/// A place for one connection.
+#[derive(Debug, Default)]
+struct Lane {
+    live: RwLock<Option<Live>>,
+    /// Held while connecting; the latest failure, so that those who waited need not fail again one by one.
+    connecting: tokio::sync::Mutex<Option<(Instant, Error)>>,
+}
+
+#[derive(Debug, Clone)]
+struct Live {
+    /// Which connection of the link this is.
+    id: u64,
+    connection: MultiplexedConnection,
+}
+
+/// A call under way.
+struct Call<'a> {
+    node: &'a Node,
+    attempt: Attempt<'a>,
+    lane: &'a Lane,
+    live: Live,
+    _counted: Counted<'a>,
+}
+
+/// Counts a call for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Node {
+    /// Creates a server that is connected to on the first call.
+    pub(crate) fn new(endpoint: Endpoint, limits: Limits, epoch: Arc<AtomicU64>) -> Self {
+        let lanes = (0..limits.connections.max(1)).map(|_| Lane::default());
+        Self {
+            endpoint,
+            limits,
+            must_be_primary: false,
+            lanes: lanes.collect(),
+            breaker: Breaker::new(Clock::system()),
+            in_flight: AtomicUsize::new(0),
+            timeouts_in_row: AtomicU32::new(0),
+            epoch,
+        }
+    }
+
+    /// Refuses connections to a server that says it is a replica.
+    pub(crate) fn must_be_primary(mut self) -> Self {
+        self.must_be_primary = true;
+        self
+    }
+
+    /// Returns `host:port` or the path.
+    pub(crate) fn address(&self) -> &str {
+        &self.endpoint.address
+    }
+
+    /// Returns whether recent calls failed.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.timeouts_in_row.load(Ordering::Relaxed) > 0 || self.breaker.state().0 != State::Closed
+    }
+
+    /// Returns the breaker's state, and how often it opened.
+    pub(crate) fn breaker_state(&self) -> (State, u64) {
+        self.breaker.state()
+    }
+
+    /// Sends one command; an error reply is a value here.
+    pub(crate) async fn one(&self, lane: u64, command: &Cmd) -> Result<Value, Failure> {
+        let deadline = Instant::now() + self.limits.response_timeout;
+        let mut call = self.begin(lane).await?;
+        let reply = timeout_at(deadline, call.live.connection.send_packed_command(command)).await;
+        call.end(reply.ok())
+    }
+
+    /// Sends a pipeline and returns one value per command; error replies are values here.
+    pub(crate) async fn many(&self, lane: u64, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+        let deadline = Instant::now() + self.limits.response_timeout;
+        let mut call = self.begin(lane).await?;
+        let count = commands.len();
+        let connection = &mut call.live.connection;
+        let reply = timeout_at(
+            deadline,
+            connection.send_packed_commands(commands, 0, count),
+        )
+        .await;
+        call.end(reply.ok())
+    }
+
+    async fn begin(&self, lane: u64) -> Result<Call<'_>, Failure> {
+        let attempt = self
+            .breaker
+            .admit()
+            .map_err(|wait_ms| self.is_open(wait_ms))?;
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(&self.in_flight);
+        if before >= self.limits.max_in_flight {
+            let message = format!("{before} calls to {} are under way", self.address());
+            return Err(Failure::refusal(Error::new(ErrorKind::Overloaded, message)));
+        }
+        let lane = &self.lanes[(lane % self.lanes.len() as u64) as usize];
+        let live = lane.live();
+        let live = match live {
+            Some(live) => live,
+            None => match self.connect(lane).await {
+                Ok(live) => live,
+                Err(error) => {
+                    attempt.failed();
+                    return Err(Failure::loss(error));
+                }
+            },
+        };
+        Ok(Call {
+            node: self,
+            attempt,
+            lane,
+            live,
+            _counted: counted,
+        })
+    }
+
+    fn is_open(&self, wait_ms: u64) -> Failure {
+        let message = format!(
+            "{} failed repeatedly; it is tried again in {wait_ms} ms",
+            self.address()
+        );
+        Failure::loss(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Connects, or waits for who does.
+    async fn connect(&self, lane: &Lane) -> Result<Live, Error> {
+        let began = Instant::now();
+        let deadline = began + self.limits.connect_timeout;
+        let late = |_| {
+            let message = format!("connecting to {} took too long", self.address());
+            Error::new(ErrorKind::Timeout, message)
+        };
+        let mut latest_failure = timeout_at(deadline, lane.connecting.lock())
+            .await
+            .map_err(late)?;
+        if let Some(live) = lane.live() {
+            return Ok(live);
+        }
+        if let Some((_, error)) = latest_failure.as_ref().filter(|(at, _)| *at > began) {
+            return Err(error.clone());
+        }
+        let outcome = timeout_at(deadline, self.dial())
+            .await
+            .map_err(late)
+            .and_then(|made| made);
+        match outcome {
+            Ok(connection) => {
+                let id = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+                let live = Live { id, connection };
+                *lane.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+                self.timeouts_in_row.store(0, Ordering::Relaxed);
+                Ok(live)
+            }
+            Err(error) => {
+                *latest_failure = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<MultiplexedConnection, Error> {
+        // The deadlines are ours: one timer for a call is enough.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let client = &self.endpoint.client;
+        let failed = |error| failure::client(error, self.address());
+        let made = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
+        let mut connection = made.map_err(failed)?;
+        if self.must_be_primary {
+            let role = connection
+                .send_packed_command(&redis::cmd("ROLE"))
+                .await
+                .map_err(failed)?;
+            if !is_primary(&role) {
+                let message = format!("{} is not the primary any more", self.address());
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        Ok(connection)
+    }
+}
+
+fn is_primary(role: &Value) -> bool {
+    let Value::Array(fields) = role else {
+        return false;
+    };
+    matches!(fields.first(), Some(Value::BulkString(word)) if word == b"master")
+}
+
+impl Lane {
+    fn live(&self) -> Option<Live> {
+        self.live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Forgets a connection, unless another one took its place.
+    fn discard(&self, id: u64) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        if live.as_ref().is_some_and(|live| live.id == id) {
+            *live = None;
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Judges the outcome; `None`: no reply in time.
+    fn end<T>(self, reply: Option<RedisResult<T>>) -> Result<T, Failure> {
+        let node = self.node;
+        match reply {
+            Some(Ok(value)) => {
+                if node.timeouts_in_row.load(Ordering::Relaxed) != 0 {
+                    node.timeouts_in_row.store(0, Ordering::Relaxed);
+                }
+                self.attempt.succeeded();
+                Ok(value)
+            }
+            Some(Err(error)) => {
+                self.lane.discard(self.live.id);
+                self.attempt.failed();
+                Err(Failure::loss(failure::client(error, node.address())))
+            }
+            None => {
+                if node.timeouts_in_row.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
+                    self.lane.discard(self.live.id);
+                }
+                self.attempt.failed();
+                let limit = node.limits.response_timeout;
+                let message = format!("{} did not answer within {limit:?}", node.address());
+                Err(Failure::loss(Error::new(ErrorKind::Timeout, message)))
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+-- Removes entries that are not valid any more, and members that no entry owns.
+-- KEYS: 1 register, then entry and members in turn
+-- ARGV: 1 the most entries to remove
+-- Returns: how many entries were removed
+local stamp = redis.call('GET', KEYS[1])
+local removed, most = 0, tonumber(ARGV[1])
+for at = 2, #KEYS, 2 do
+  if removed >= most then
+    break
+  end
+  local head = redis.call('GETRANGE', KEYS[at], 0, 8)
+  if #head > 0 and not string.find(string.sub(head, 1, 1), '[ECZU]') then
+    -- Somebody else's: leave it alone.
+  elseif #head > 0 and (not stamp or string.sub(head, 2, 9) ~= stamp) then
+    redis.call('UNLINK', KEYS[at], KEYS[at + 1])
+    removed = removed + 1
+  elseif #head == 0 or string.sub(head, 1, 1) ~= 'Z' then
+    redis.call('UNLINK', KEYS[at + 1])
+  end
+end
+return removed

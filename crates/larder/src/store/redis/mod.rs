@@ -1,0 +1,308 @@
+//! The Redis store: one server, a primary that sentinels name, or a cluster.
+//!
+//! Every key has a place: a bucket, whose text decides the slot, and in it the entry and the register of its
+//! namespace. A read is one `MGET` of both: the entry is valid if it carries the register's value. `clear` deletes the
+//! registers, and everything stamped with them is gone.
+//!
+//! ```text
+//! get   MGET {T}e:<ns>:<key> {T}g:<ns>            set   SET {T}e:.. <stamp, envelope> PX ..  +  GET {T}g:<ns>
+//! ```
+//! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
+
+mod builder;
+mod counter;
+mod frame;
+mod keys;
+mod listing;
+mod place;
+mod read;
+mod reclaim;
+mod scripts;
+mod sets;
+mod spaces;
+mod status;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::Value;
+use tokio::sync::Semaphore;
+
+pub use self::builder::Builder;
+
+use self::keys::Buckets;
+use self::spaces::Spaces;
+use super::{
+    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
+    StoreStats, Write,
+};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::glob::Glob;
+use crate::key::Namespace;
+use crate::redis_conn::{Call, Link, slot};
+
+/// The key that says how the entries of a cluster are laid out; every process writes the same, or is refused.
+const LAYOUT_KEY: &[u8] = b"larder:layout";
+
+/// A store on Redis 6.2 or later, or on a server that speaks as it does. Cheap to clone.
+///
+/// # Guarantees
+/// Writes and conditions on one key are atomic. After `clear` has returned, no process reads an entry written before.
+/// A call ends within the timeouts. A lost primary is replaced as soon as its replica took over.
+///
+/// # Not guaranteed
+/// What a primary acknowledged and had not yet copied is lost with it (asynchronous replication). A write that timed
+/// out may still be applied, also after a later one over a new connection. A plain put whose caller goes away right
+/// after another process cleared the namespace may leave the key absent. A listing during a resharding may repeat a
+/// key or miss one that moves.
+///
+/// # Cost
+/// Get, set, add, delete, increment, expire: one round trip. Bulk calls: one to each server that has some of the keys,
+/// in parallel. `clear`: one to each server; the memory is reclaimed in the background. Listings: O(all keys of the
+/// database).
+///
+/// ```no_run
+/// # async fn example() -> larder::Result<()> {
+/// use larder::RedisStore;
+/// let store = RedisStore::connect("redis://127.0.0.1/").await?;
+/// let cache = larder::Cache::builder(store).prefix("app").build()?;
+/// cache.set("user:1", "Ann").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+/// What all clones share.
+struct Inner {
+    link: Link,
+    buckets: Buckets,
+    spaces: Spaces,
+    clock: Clock,
+    /// How far the servers' clock is ahead, in ms.
+    ahead_ms: Arc<AtomicI64>,
+    reclaiming: Mutex<HashSet<Namespace>>,
+    reclaim_turn: Arc<Semaphore>,
+}
+
+impl Redis {
+    /// Connects to one server: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
+    /// `unix:///path`.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(url: impl Into<String>) -> Result<Self> {
+        Self::builder(url).connect().await
+    }
+
+    /// Returns the options of a store on one server.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::single(url.into())
+    }
+
+    /// Returns the options of a store on a cluster; some of its nodes are enough.
+    pub fn cluster<I>(urls: I) -> Builder
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Builder::cluster(urls.into_iter().map(Into::into).collect())
+    }
+
+    /// Returns the options of a store on the primary that these sentinels know by the name `service`.
+    pub fn sentinel<I>(urls: I, service: impl Into<String>) -> Builder
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Builder::sentinel(urls.into_iter().map(Into::into).collect(), service.into())
+    }
+
+    fn new(link: Link, buckets: u16) -> Self {
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        Self {
+            inner: Arc::new(Inner {
+                link,
+                buckets: Buckets::new(buckets),
+                spaces: Spaces::default(),
+                clock: Clock::shifted(Arc::clone(&ahead_ms)),
+                ahead_ms,
+                reclaiming: Mutex::default(),
+                reclaim_turn: Arc::new(Semaphore::new(1)),
+            }),
+        }
+    }
+}
+
+impl Inner {
+    /// Checks the layout and the clock, once the servers answer.
+    async fn prepare(&self) -> Result<()> {
+        if self.link.is_cluster() {
+            self.check_layout().await?;
+        }
+        self.measure_clock().await
+    }
+
+    async fn check_layout(&self) -> Result<()> {
+        let own = format!("1 {}", self.buckets.len());
+        let call = |command| Call::new(slot(LAYOUT_KEY), command);
+        let mut set = redis::cmd("SET");
+        set.arg(LAYOUT_KEY).arg(&own).arg("NX");
+        let mut get = redis::cmd("GET");
+        get.arg(LAYOUT_KEY);
+        self.link.one(&call(set)).await?;
+        let stored = self.link.one(&call(get)).await?;
+        match crate::redis_conn::text(&stored) {
+            Some(stored) if stored != own => {
+                let message = format!(
+                    "the cluster is laid out as {stored:?} (version and buckets), this process as {own:?}: set buckets to the same number"
+                );
+                Err(Error::new(ErrorKind::InvalidConfig, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        let space = self.spaces.of(namespace, &self.buckets);
+        let buckets = self.buckets.all().iter().enumerate();
+        let calls: Vec<_> = buckets
+            .map(|(index, bucket)| {
+                let mut command = redis::cmd("DEL");
+                command.arg(&space.register(index).name);
+                Call::new(bucket.slot, command)
+            })
+            .collect();
+        let replies = self.link.many(&calls).await;
+        space.forget();
+        replies.into_iter().collect::<Result<Vec<Value>>>()?;
+        Ok(())
+    }
+
+    fn reclaiming(&self) -> MutexGuard<'_, HashSet<Namespace>> {
+        self.reclaiming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            shared: true,
+            persistent: true,
+            enumeration: true,
+            counters: true,
+            sorted_sets: true,
+            native_sorted_sets: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        self.inner.clock.clone()
+    }
+
+    async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        self.inner.get_many(namespace, keys).await.map_err(named)
+    }
+
+    async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
+        self.inner
+            .write_many(namespace, writes)
+            .await
+            .map_err(named)
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.inner.clear(namespace).await.map_err(named)?;
+        reclaim::start(&self.inner, namespace);
+        Ok(())
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.inner.stats().await.map_err(named)
+    }
+
+    async fn increment(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+        expiry: Expiry,
+    ) -> Result<i64> {
+        self.inner
+            .increment(namespace, key, by, expiry)
+            .await
+            .map_err(named)
+    }
+
+    async fn sorted_set(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        op: &SortedSetOp,
+    ) -> Result<SortedSetReply> {
+        self.inner
+            .sorted_set(namespace, key, op)
+            .await
+            .map_err(named)
+    }
+
+    async fn scan(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.inner
+            .scan(namespace, pattern, cursor, limit)
+            .await
+            .map_err(named)
+    }
+
+    async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        self.inner.count(namespace, pattern).await.map_err(named)
+    }
+
+    async fn prune(&self, limit: usize) -> Result<u64> {
+        self.inner.prune(limit).await.map_err(named)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        self.inner.nodes().await.map_err(named)
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.link.epoch()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.link.connect().await.map_err(named)
+    }
+}
+
+fn named(error: Error) -> Error {
+    error.store("redis")
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("link", &self.inner.link)
+            .finish_non_exhaustive()
+    }
+}

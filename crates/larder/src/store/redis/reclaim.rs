@@ -1,0 +1,185 @@
+//! Reclaiming the memory of entries that a `clear` made invalid: in the background, a little at a time.
+//!
+//! Validity never depends on it. Entries with a TTL go by themselves as well; this is for those without.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use redis::Value;
+
+use super::Inner;
+use super::keys;
+use super::scripts::RECLAIM;
+use crate::error::Result;
+use crate::key::Namespace;
+use crate::redis_conn::{Call, slot};
+
+/// Keys of one `SCAN` step, and pairs of keys of one script.
+const STEP: usize = 500;
+const BATCH: usize = 50;
+/// For each time unit of work the task rests this many.
+const REST: u32 = 4;
+
+/// Starts reclaiming a namespace, unless that is under way.
+pub(super) fn start(inner: &Arc<Inner>, namespace: &Namespace) {
+    let mut under_way = inner.reclaiming();
+    if !under_way.insert(namespace.clone()) {
+        return;
+    }
+    drop(under_way);
+    tokio::spawn(run(Arc::downgrade(inner), namespace.clone()));
+}
+
+async fn run(inner: Weak<Inner>, namespace: Namespace) {
+    let Some(present) = inner.upgrade() else {
+        return;
+    };
+    // A clear during the sweep is seen by the script for all keys that are still to come, and by the next one.
+    present.reclaiming().remove(&namespace);
+    let Ok(_turn) = present.reclaim_turn.clone().acquire_owned().await else {
+        return;
+    };
+    let mut pattern = keys::pattern(&namespace, b"");
+    widen(&mut pattern);
+    let addresses: Vec<_> = match present.link.map().await {
+        Ok(map) => map.primaries.clone(),
+        Err(_) => return,
+    };
+    drop(present);
+    for node in addresses {
+        let mut position = 0;
+        loop {
+            let Some(present) = inner.upgrade() else {
+                return;
+            };
+            let began = Instant::now();
+            let swept = present.sweep(&node, position, &pattern, u64::MAX).await;
+            drop(present);
+            match swept {
+                Ok((0, _)) => break,
+                Ok((next, _)) => position = next,
+                Err(error) => {
+                    tracing::debug!(%error, "reclaiming cleared entries stopped early");
+                    return;
+                }
+            }
+            tokio::time::sleep(began.elapsed() * REST).await;
+        }
+    }
+}
+
+/// Makes a pattern of entries one of entries and members.
+fn widen(pattern: &mut Vec<u8>) {
+    let kind = b"{*}e:";
+    if pattern.starts_with(kind) {
+        pattern.splice(..kind.len(), *b"{*}[ez]:");
+    }
+}
+
+impl Inner {
+    /// Removes invalid entries of all namespaces, at most `limit` of them.
+    pub(super) async fn prune(&self, limit: usize) -> Result<u64> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        let map = self.link.map().await?;
+        let mut removed = 0;
+        for node in &map.primaries {
+            let mut position = 0;
+            loop {
+                let left = limit as u64 - removed;
+                let (next, now) = self.sweep(node, position, b"{*}[ez]:*:*:*:*", left).await?;
+                removed += now;
+                if removed >= limit as u64 {
+                    return Ok(removed);
+                }
+                if next == 0 {
+                    break;
+                }
+                position = next;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Makes one step over a server's keys and removes at most `limit` entries; returns the next position and how many
+    /// went.
+    async fn sweep(
+        &self,
+        node: &Arc<crate::redis_conn::Node>,
+        position: u64,
+        pattern: &[u8],
+        limit: u64,
+    ) -> Result<(u64, u64)> {
+        let (next, names) = self.scan_node(node, position, pattern, STEP).await?;
+        let mut groups: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let is_ours = |name: &&Vec<u8>| {
+            let mut tags = self.buckets.all().iter().map(|bucket| &bucket.tag);
+            tags.any(|tag| name.starts_with(tag))
+        };
+        for (register, entry, members) in names
+            .iter()
+            .filter(is_ours)
+            .filter_map(|name| related(name))
+        {
+            let group = groups.entry(register).or_default();
+            if !group.iter().any(|(known, _)| *known == entry) {
+                group.push((entry, members));
+            }
+        }
+        let mut removed = 0;
+        for (register, pairs) in &groups {
+            for pairs in pairs.chunks(BATCH) {
+                let mut keys: Vec<&[u8]> = vec![register];
+                keys.extend(
+                    pairs
+                        .iter()
+                        .flat_map(|(entry, members)| [&entry[..], &members[..]]),
+                );
+                let mut command = RECLAIM.command(&keys);
+                command.arg(limit - removed);
+                let call = Call::script(slot(register), &RECLAIM, command);
+                if let Value::Int(count) = self.link.one(&call).await? {
+                    removed += u64::try_from(count).unwrap_or(0);
+                }
+                if removed >= limit {
+                    return Ok((next, removed));
+                }
+            }
+        }
+        Ok((next, removed))
+    }
+}
+
+/// Returns the register, the entry and the members that belong to a name of either kind.
+fn related(name: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let close = name.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = name.split_at(close + 1);
+    let rest = rest
+        .strip_prefix(b"e:")
+        .or_else(|| rest.strip_prefix(b"z:"))?;
+    let colons = rest.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let (third, _) = colons.map(|(at, _)| (at, ())).nth(2)?;
+    let named = |kind: &[u8], text: &[u8]| [tag, kind, b":", text].concat();
+    Some((
+        named(b"g", &rest[..third]),
+        named(b"e", rest),
+        named(b"z", rest),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_their_relatives() {
+        let (register, entry, members) = related(b"{a}z:app:main:v1:k:1").unwrap();
+        assert_eq!(register, b"{a}g:app:main:v1");
+        assert_eq!(entry, b"{a}e:app:main:v1:k:1");
+        assert_eq!(members, b"{a}z:app:main:v1:k:1");
+        assert_eq!(related(b"{a}e:app:main"), None);
+        assert_eq!(related(b"other"), None);
+    }
+}

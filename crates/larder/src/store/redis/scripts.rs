@@ -1,0 +1,20 @@
+//! The scripts of the store.
+
+use crate::redis_conn::Script;
+
+/// A script behind the functions that all share.
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("../lua/frame.lua"),
+            include_str!(concat!("../lua/", $name, ".lua"))
+        ))
+    };
+}
+
+pub(super) static WRITE: Script = script!("write");
+pub(super) static INCREMENT: Script = script!("increment");
+pub(super) static ZSET_ADD: Script = script!("zset_add");
+pub(super) static ZSET_REMOVE: Script = script!("zset_remove");
+pub(super) static ZSET_READ: Script = script!("zset_read");
+pub(super) static RECLAIM: Script = script!("reclaim");

@@ -1,0 +1,308 @@
+//! Writes. A plain put is `SET` and a look at the register behind it; everything else is one script.
+//!
+//! The plain put guesses the stamp. If the namespace was cleared since, what it wrote is not valid, the register says
+//! so in the same round trip, and the script writes again with the right stamp before the put is acknowledged.
+
+use std::collections::HashSet;
+
+use redis::{Cmd, Value};
+
+use super::Inner;
+use super::frame::{self, Stamp};
+use super::place::Place;
+use super::read::array;
+use super::scripts::WRITE;
+use super::spaces::{Space, fresh};
+use crate::envelope::{self, Envelope};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Namespace;
+use crate::redis_conn::Call;
+use crate::store::{Change, Condition, Expiry, Write, sorted_set};
+
+/// The most commands and bytes of one pipeline.
+const MAX_COMMANDS: usize = 512;
+const MAX_BYTES: usize = 4 << 20;
+/// The longest TTL that Redis takes, with room for its own arithmetic.
+const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
+
+/// A write and the bytes of the entry to store.
+struct Step<'a> {
+    place: Place<'a>,
+    write: &'a Write<'a>,
+    /// The stamp of a plain put; `None`: the script writes.
+    guess: Option<Stamp>,
+}
+
+impl Inner {
+    pub(super) async fn write_many(
+        &self,
+        namespace: &Namespace,
+        writes: &[Write<'_>],
+    ) -> Result<Vec<bool>> {
+        let space = self.spaces.of(namespace, &self.buckets);
+        // A put that has to be repeated must not overtake a later write of its key.
+        let mut seen = HashSet::new();
+        let is_alone = writes.len() == 1 || writes.iter().all(|write| seen.insert(write.key));
+        let mut applied = Vec::with_capacity(writes.len());
+        let mut rest = writes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.portion(rest));
+            applied.extend(self.write_portion(namespace, &space, now, is_alone).await?);
+            rest = later;
+        }
+        Ok(applied)
+    }
+
+    /// Returns how many of the writes fit one pipeline.
+    fn portion(&self, writes: &[Write<'_>]) -> usize {
+        let mut bytes = 0;
+        let fits = writes.iter().take(MAX_COMMANDS).take_while(|write| {
+            let had_room = bytes < MAX_BYTES;
+            bytes += match &write.change {
+                Change::Put(entry) => entry.len(),
+                Change::Delete | Change::Touch => 0,
+            };
+            had_room
+        });
+        fits.count().max(1)
+    }
+
+    async fn write_portion(
+        &self,
+        namespace: &Namespace,
+        space: &Space,
+        writes: &[Write<'_>],
+        is_alone: bool,
+    ) -> Result<Vec<bool>> {
+        let steps: Vec<_> = writes
+            .iter()
+            .map(|write| {
+                let place = self.place(space, namespace, write.key);
+                let guess = place
+                    .register
+                    .guess()
+                    .filter(|_| is_alone && is_plain(write));
+                Step {
+                    place,
+                    write,
+                    guess,
+                }
+            })
+            .collect();
+        let mut calls = Vec::with_capacity(steps.len() + 1);
+        for step in &steps {
+            calls.push(match step.guess {
+                Some(stamp) => self.plain_put(step, stamp),
+                None => self.scripted(step)?,
+            });
+        }
+        let looks = looks(&steps);
+        calls.extend(looks.iter().map(|&index| {
+            let mut get = redis::cmd("GET");
+            get.arg(&steps[index].place.register.name);
+            steps[index].place.call(get)
+        }));
+        let mut replies = self.link.many(&calls).await;
+        let registers = replies.split_off(steps.len());
+        let mut seen: Vec<(usize, u64, Option<Stamp>)> = Vec::with_capacity(registers.len());
+        for (index, reply) in looks.into_iter().zip(registers) {
+            let stamp = stamp(&reply?);
+            let place = &steps[index].place;
+            seen.push((place.bucket, place.lane, stamp));
+        }
+        let mut applied = Vec::with_capacity(steps.len());
+        let mut again = Vec::new();
+        for (index, (step, reply)) in steps.iter().zip(replies).enumerate() {
+            let reply = reply?;
+            let Some(guess) = step.guess else {
+                applied.push(outcome(&step.place, reply)?);
+                continue;
+            };
+            let lane = step.place.lane;
+            let now = seen
+                .iter()
+                .find(|(bucket, other, _)| *bucket == step.place.bucket && *other == lane);
+            if now.is_none_or(|(_, _, now)| *now != Some(guess)) {
+                again.push(index);
+            }
+            applied.push(true);
+        }
+        self.repeat(&steps, again).await?;
+        Ok(applied)
+    }
+
+    /// Writes again what carries a stamp of before a `clear`.
+    async fn repeat(&self, steps: &[Step<'_>], again: Vec<usize>) -> Result<()> {
+        if again.is_empty() {
+            return Ok(());
+        }
+        let calls = again.iter().map(|&index| self.scripted(&steps[index]));
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        for (index, reply) in again.into_iter().zip(self.link.many(&calls).await) {
+            outcome(&steps[index].place, reply?)?;
+        }
+        Ok(())
+    }
+
+    fn plain_put(&self, step: &Step<'_>, stamp: Stamp) -> Call {
+        let Change::Put(entry) = &step.write.change else {
+            unreachable!("only puts are plain")
+        };
+        let ttl_ms = ttl_ms(step.write.expiry);
+        let frame = frame::entry(stamp, self.expires_at(ttl_ms), entry);
+        let mut command = Cmd::with_capacity(5, frame.len() + step.place.entry.len() + 64);
+        command.arg("SET").arg(&step.place.entry).arg(frame);
+        if let Some(ttl_ms) = ttl_ms {
+            command.arg("PX").arg(ttl_ms);
+        }
+        step.place.call(command)
+    }
+
+    fn scripted(&self, step: &Step<'_>) -> Result<Call> {
+        let (place, write) = (&step.place, step.write);
+        let (members, ttl_ms) = (place.members(), ttl_ms(write.expiry));
+        let mut command = WRITE.command(&[&place.entry, &place.register.name, &members]);
+        let change: &[u8] = match write.change {
+            Change::Put(_) => b"P",
+            Change::Delete => b"D",
+            Change::Touch => b"T",
+        };
+        let (condition, same): (&[u8], _) = match write.condition {
+            Condition::Always => (b"A", 0),
+            Condition::IfAbsent => (b"N", 0),
+            Condition::IfPresent => (b"X", 0),
+            Condition::IfUnchanged(write_id) => (b"S", write_id),
+        };
+        command
+            .arg(change)
+            .arg(condition)
+            .arg(&same.to_le_bytes()[..]);
+        command
+            .arg(&fresh()[..])
+            .arg(letter(write.expiry))
+            .arg(ttl_ms.unwrap_or(0));
+        command.arg(&self.expires_at(ttl_ms).unwrap_or(0).to_le_bytes()[..]);
+        if let Change::Put(entry) = &write.change {
+            let write_id = envelope::write_id(entry).to_le_bytes();
+            match set_of(entry)? {
+                None => {
+                    command
+                        .arg(&[frame::letter(entry)][..])
+                        .arg(&write_id[..])
+                        .arg(&entry[..]);
+                }
+                Some((members, empty)) => {
+                    command.arg("Z").arg(&write_id[..]).arg(&empty[..]);
+                    for (score, member) in members {
+                        command.arg(score).arg(&member[..]);
+                    }
+                }
+            }
+        }
+        Ok(place.script(&WRITE, command))
+    }
+
+    /// Returns when an entry expires that is written now.
+    pub(super) fn expires_at(&self, ttl_ms: Option<u64>) -> Option<u64> {
+        Expiry::from_ttl_ms(ttl_ms).at(self.clock.now_ms(), None)
+    }
+
+    /// Writes the frame of an entry of another kind, if the present one is unchanged.
+    pub(super) async fn replace_frame(
+        &self,
+        place: &Place<'_>,
+        kind: u8,
+        rest: &[u8],
+        same: u64,
+        write_id: u64,
+    ) -> Result<bool> {
+        let members = place.members();
+        let mut command = WRITE.command(&[&place.entry, &place.register.name, &members]);
+        command
+            .arg("P")
+            .arg("S")
+            .arg(&same.to_le_bytes()[..])
+            .arg(&fresh()[..]);
+        command.arg("K").arg(0).arg(&[0_u8; 8][..]);
+        command
+            .arg(&[kind][..])
+            .arg(&write_id.to_le_bytes()[..])
+            .arg(rest);
+        let reply = self.link.one(&place.script(&WRITE, command)).await?;
+        outcome(place, reply)
+    }
+}
+
+/// Returns whether `SET` alone can do it.
+fn is_plain(write: &Write<'_>) -> bool {
+    write.condition == Condition::Always
+        && write.expiry != Expiry::Keep
+        && matches!(&write.change, Change::Put(entry) if !envelope::is_sorted_set(entry))
+}
+
+/// Returns one plain put per bucket and lane: behind them, the register is read.
+fn looks(steps: &[Step<'_>]) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    let plain = steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.guess.is_some());
+    plain
+        .filter(|(_, step)| seen.insert((step.place.bucket, step.place.lane)))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Returns the members of a sealed sorted set, and its envelope without them.
+fn set_of(entry: &bytes::Bytes) -> Result<Option<(Vec<(f64, bytes::Bytes)>, bytes::Bytes)>> {
+    if !envelope::is_sorted_set(entry) {
+        return Ok(None);
+    }
+    let Ok(envelope) = Envelope::open(entry) else {
+        return Ok(None);
+    };
+    let members = sorted_set::members(&envelope)?;
+    Ok(Some((
+        members,
+        sorted_set::seal(&envelope.header, Vec::new())?,
+    )))
+}
+
+/// Reads the reply of the write script, and remembers the register.
+fn outcome(place: &Place<'_>, reply: Value) -> Result<bool> {
+    let values = array(reply);
+    let [Value::Int(applied), register] = values.as_slice() else {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "the write script answered something else",
+        ));
+    };
+    if let Some(stamp) = stamp(register) {
+        place.register.learn(stamp);
+    }
+    Ok(*applied == 1)
+}
+
+fn stamp(reply: &Value) -> Option<Stamp> {
+    match reply {
+        Value::BulkString(bytes) => bytes.as_slice().try_into().ok(),
+        _ => None,
+    }
+}
+
+/// Returns the TTL as Redis takes it.
+pub(super) fn ttl_ms(expiry: Expiry) -> Option<u64> {
+    match expiry {
+        Expiry::After(ttl_ms) => Some(ttl_ms.clamp(1, MAX_TTL_MS)),
+        Expiry::Never | Expiry::Keep => None,
+    }
+}
+
+/// Returns the word of the scripts for an expiry.
+pub(super) fn letter(expiry: Expiry) -> &'static str {
+    match expiry {
+        Expiry::After(_) => "A",
+        Expiry::Never => "N",
+        Expiry::Keep => "K",
+    }
+}
