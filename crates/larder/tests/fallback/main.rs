@@ -5,5 +5,6 @@
 mod history;
 mod outage;
 mod recovery;
+mod redis;
 mod state;
 mod support;
