@@ -31,7 +31,7 @@ async fn open(
         .flag("cache.fallback", fallback)
         .flag("cache.fallback_at_start", at_start)
         .flag("stores.redis.driver", "redis")
-        .flag("stores.redis.url", &server.url());
+        .flag("stores.redis.url", server.url());
     Larder::from_loaded(Config::load(&sources)?).await
 }
 

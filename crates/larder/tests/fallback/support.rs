@@ -14,6 +14,9 @@ use larder::testing::{Fault, FlakyStore, body, sealed};
 use larder::{Clock, Error, ErrorKind, Glob, Namespace, Result};
 use tempfile::TempDir;
 
+/// A put that the network keeps: where, under which key, and what.
+type DelayedPut = (Namespace, Vec<u8>, Bytes);
+
 /// A server: its data survive a stop, and every start makes connections anew. Cloning is another connection's view.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -24,7 +27,7 @@ pub(crate) struct Server {
     data: Memory,
     /// Writes time out and stay on their way.
     delays: Arc<AtomicBool>,
-    on_their_way: Arc<Mutex<Vec<(Namespace, Vec<u8>, Bytes)>>>,
+    on_their_way: Arc<Mutex<Vec<DelayedPut>>>,
 }
 
 impl Server {
