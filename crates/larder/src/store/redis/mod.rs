@@ -290,6 +290,10 @@ impl Store for Redis {
         self.inner.nodes().await.map_err(named)
     }
 
+    fn connection_epoch(&self) -> u64 {
+        self.inner.link.epoch()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.link.connect().await.map_err(named)
     }
