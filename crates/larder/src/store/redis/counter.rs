@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-
 use super::Inner;
 use super::read::array;
 use super::scripts::INCREMENT;
@@ -79,12 +77,13 @@ impl Inner {
             .arg(&fastrand::u64(1..).to_le_bytes()[..])
             .arg(&template[..]);
         let reply = self.link.one(&place.script(&INCREMENT, command)).await?;
-        let mut words = array(reply).into_iter().map(text);
+        let words = array(reply);
+        let mut words = words.iter().map(crate::redis_conn::text);
         let told = (words.next().flatten(), words.next().flatten());
         match (told.0.as_deref(), told.1) {
             (Some("entry"), _) => Ok(Outcome::Entry),
             (Some("overflow"), Some(value)) => Ok(Outcome::Overflow(value)),
-            (Some("sum"), Some(sum)) => sum.parse().map(Outcome::Sum).map_err(|_| unexpected()),
+            (Some("sum"), Some(sum)) => sum.parse().ok().map(Outcome::Sum).ok_or_else(unexpected),
             _ => Err(unexpected()),
         }
     }
@@ -110,13 +109,9 @@ impl Inner {
             envelope::write_id(&entry.value),
             envelope::write_id(&sealed),
         );
-        let replaced = self.replace_frame(&place, b'C', &rest, old, new).await?;
+        let replaced = self.replace_counter(&place, &rest, old, new).await?;
         Ok(replaced.then_some(sum))
     }
-}
-
-fn text(value: Value) -> Option<String> {
-    crate::redis_conn::text(&value)
 }
 
 fn unexpected() -> Error {

@@ -103,7 +103,7 @@ pub(super) fn live(frame: Value, register: Option<&Value>) -> Found {
     let Value::BulkString(frame) = frame else {
         return None;
     };
-    let frame = Frame::parse(Bytes::from(frame))?;
+    let frame = Frame::parse(&Bytes::from(frame))?;
     let Some(Value::BulkString(register)) = register else {
         return None;
     };
