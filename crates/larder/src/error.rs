@@ -140,6 +140,14 @@ impl Error {
         self
     }
 
+    /// Names the store as the configuration does, whatever an inner layer called it.
+    #[cfg(feature = "config")]
+    #[must_use]
+    pub(crate) fn in_store(mut self, name: &str) -> Self {
+        self.0.store = Some(name.to_owned().into());
+        self
+    }
+
     /// Names the operation, unless an inner layer named it already.
     #[must_use]
     pub fn operation(mut self, name: &'static str) -> Self {

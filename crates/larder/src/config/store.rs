@@ -64,6 +64,17 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Returns whether the store is in this process or on this host's disks; else it is on servers.
+    #[must_use]
+    pub fn is_embedded(self) -> bool {
+        matches!(
+            self,
+            Self::Memory | Self::Sqlite | Self::File | Self::Null
+        )
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -1,6 +1,7 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
 mod network;
+mod nodes;
 mod open;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use crate::cache::Cache;
 use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
+
+pub use self::nodes::StoreNodes;
 
 /// The name that always means the default cache.
 const DEFAULT: &str = "default";
@@ -85,7 +88,7 @@ impl Larder {
             let store = open::store(config).await;
             stores.insert(
                 name.clone(),
-                store.map_err(|error| error.store(name.clone()))?,
+                store.map_err(|error| error.in_store(name))?,
             );
         }
         let default = configured(&loaded.config, &stores, DEFAULT)?;

@@ -20,6 +20,9 @@ const PINGS: usize = 5;
 /// A clock that is off by more than this makes expiry visibly wrong.
 const MAX_SKEW_MS: i64 = 1_000;
 
+const NEEDS_ALL_SLOTS: &str = "cluster-require-full-coverage is yes: when one primary is lost without a replica, \
+     the others refuse all calls; set it to no";
+
 type Info = HashMap<String, String>;
 
 impl Inner {
@@ -120,10 +123,13 @@ impl Inner {
                 Some("it failed repeatedly and is tried again by one call at a time".to_owned());
         }
         fill(&mut status, &info);
-        status.persistence = Some(self.persistence(node, &info).await);
+        status.persistence = self.persistence(node, &info).await;
         status.latency_us = self.latency(node).await;
         status.clock_skew_ms = self.skew(node).await;
         status.warnings = warnings(&status, &info);
+        if self.needs_all_slots(node).await {
+            status.warnings.push(NEEDS_ALL_SLOTS.to_owned());
+        }
         status
     }
 
@@ -137,27 +143,32 @@ impl Inner {
         median_us(round_trips)
     }
 
-    async fn persistence(&self, node: &Arc<Node>, info: &Info) -> String {
-        let setting = async |name: &str| {
-            let mut command = redis::cmd("CONFIG");
-            command.arg("GET").arg(name);
-            let reply = array(self.link.at(node, &command).await.ok()?);
-            text(reply.get(1)?)
-        };
+    /// Returns a setting of a server; `None` too where it keeps its settings to itself, as managed services do.
+    async fn setting(&self, node: &Arc<Node>, name: &str) -> Option<String> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg(name);
+        let reply = array(self.link.at(node, &command).await.ok()?);
+        text(reply.get(1)?)
+    }
+
+    async fn persistence(&self, node: &Arc<Node>, info: &Info) -> Option<String> {
         let mut ways = Vec::new();
         if info.get("aof_enabled").is_some_and(|on| on == "1") {
-            let how = setting("appendfsync").await.unwrap_or_default();
+            let how = self.setting(node, "appendfsync").await.unwrap_or_default();
             ways.push(format!("aof {how}").trim_end().to_owned());
         }
-        // A managed service may keep its settings to itself.
-        if setting("save").await.is_some_and(|save| !save.is_empty()) {
-            ways.push("rdb".to_owned());
+        match self.setting(node, "save").await {
+            Some(save) if !save.is_empty() => ways.push("rdb".to_owned()),
+            Some(_) if ways.is_empty() => ways.push("none".to_owned()),
+            Some(_) | None => {}
         }
-        if ways.is_empty() {
-            "none".to_owned()
-        } else {
-            ways.join(" and ")
-        }
+        (!ways.is_empty()).then(|| ways.join(" and "))
+    }
+
+    /// Returns whether the whole cluster refuses calls as soon as one of its slots has no server.
+    async fn needs_all_slots(&self, node: &Arc<Node>) -> bool {
+        let setting = "cluster-require-full-coverage";
+        self.link.is_cluster() && self.setting(node, setting).await.as_deref() == Some("yes")
     }
 }
 
@@ -195,9 +206,9 @@ fn warnings(status: &NodeStatus, info: &Info) -> Vec<String> {
         .as_deref()
         .is_some_and(|policy| policy != "noeviction");
     match status.memory_limit_bytes {
-        None => warnings.push("maxmemory is not set: a growing cache takes all memory of the machine".to_owned()),
+        None => warnings.push("maxmemory is not set: a growing cache takes all memory of the machine; set it, and maxmemory-policy allkeys-lfu".to_owned()),
         Some(_) if !evicts => warnings.push(
-            "maxmemory-policy is noeviction: writes fail once the memory is full; allkeys-lfu suits a cache".to_owned(),
+            "maxmemory-policy is noeviction: writes fail once the memory is full; set allkeys-lfu".to_owned(),
         ),
         Some(_) => {}
     }
@@ -210,7 +221,9 @@ fn warnings(status: &NodeStatus, info: &Info) -> Vec<String> {
         .get("master_link_status")
         .is_some_and(|link| link == "down")
     {
-        warnings.push("it has lost its primary".to_owned());
+        warnings.push(
+            "it has lost its primary: see that the primary runs and is reachable from there".to_owned(),
+        );
     }
     warnings
 }
