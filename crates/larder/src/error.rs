@@ -140,6 +140,21 @@ impl Error {
         self
     }
 
+    /// Returns the message with its causes, each said once.
+    #[cfg(any(feature = "memcached", feature = "redis"))]
+    pub(crate) fn explained(&self) -> String {
+        let mut text = self.message().to_owned();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(&format!(": {said}"));
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// Names the store as the configuration does, whatever an inner layer called it.
     #[cfg(feature = "config")]
     #[must_use]

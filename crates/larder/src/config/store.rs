@@ -68,10 +68,7 @@ impl Driver {
     /// Returns whether the store is in this process or on this host's disks; else it is on servers.
     #[must_use]
     pub fn is_embedded(self) -> bool {
-        matches!(
-            self,
-            Self::Memory | Self::Sqlite | Self::File | Self::Null
-        )
+        matches!(self, Self::Memory | Self::Sqlite | Self::File | Self::Null)
     }
 }
 

@@ -86,10 +86,7 @@ impl Larder {
         let mut stores = BTreeMap::new();
         for (name, config) in &loaded.config.stores {
             let store = open::store(config).await;
-            stores.insert(
-                name.clone(),
-                store.map_err(|error| error.in_store(name))?,
-            );
+            stores.insert(name.clone(), store.map_err(|error| error.in_store(name))?);
         }
         let default = configured(&loaded.config, &stores, DEFAULT)?;
         for warning in &loaded.warnings {

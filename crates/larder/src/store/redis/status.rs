@@ -114,7 +114,7 @@ impl Inner {
         let info = match self.info(node).await {
             Ok(info) => info,
             Err(error) => {
-                status.problem = Some(error.message().to_owned());
+                status.problem = Some(error.explained());
                 return status;
             }
         };
@@ -222,7 +222,8 @@ fn warnings(status: &NodeStatus, info: &Info) -> Vec<String> {
         .is_some_and(|link| link == "down")
     {
         warnings.push(
-            "it has lost its primary: see that the primary runs and is reachable from there".to_owned(),
+            "it has lost its primary: see that the primary runs and is reachable from there"
+                .to_owned(),
         );
     }
     warnings
