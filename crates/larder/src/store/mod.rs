@@ -5,12 +5,20 @@
 //! bulk call of one. Everything that several stores share is a law in `testing`.
 //!
 //! ```text
-//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | memcached | null
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | redis | memcached | null
 //! ```
 
 #[cfg(feature = "file")]
 mod file;
 mod janitor;
+#[cfg(all(
+    test,
+    feature = "file",
+    feature = "memcached",
+    feature = "redis",
+    feature = "sqlite"
+))]
+mod matrix;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
