@@ -102,13 +102,6 @@ fn server_text(text: &str, address: &str) -> Error {
     ]) {
         return login_refused(address);
     }
-    // Servers before 7.2 say so in words where a script lacks a permission.
-    if has(&["NOPERM", "The user executing the script can't"]) {
-        return Error::new(
-            ErrorKind::InvalidConfig,
-            format!("the user lacks a permission on {address}: {text}"),
-        );
-    }
     let (kind, message) = if has(&["OOM"]) {
         (
             ErrorKind::Unavailable,
