@@ -74,7 +74,9 @@ pub(crate) fn client(error: RedisError, address: &str) -> Error {
 
 /// Converts an error reply.
 pub(crate) fn server(error: &ServerError, address: &str) -> Error {
-    if error.kind() == Some(ServerErrorKind::NoPerm) {
+    // Inside a script, Redis 7 words a missing permission its own way.
+    let in_script = detail(error).contains("can't run this command");
+    if error.kind() == Some(ServerErrorKind::NoPerm) || in_script {
         return Error::new(
             ErrorKind::InvalidConfig,
             format!(
@@ -138,6 +140,11 @@ fn server_text(text: &str, address: &str) -> Error {
         (
             ErrorKind::WrongType,
             "another program keeps something else under this key".to_owned(),
+        )
+    } else if has(&["cluster support disabled"]) {
+        (
+            ErrorKind::InvalidConfig,
+            format!("{address} is no part of a cluster"),
         )
     } else if has(&["DB index is out of range", "SELECT is not allowed"]) {
         (

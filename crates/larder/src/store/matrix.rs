@@ -1,5 +1,7 @@
 //! What each store can do, as the table of `README.md`, and the test that it is up to date.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::PathBuf;
 
 use super::{Capabilities, File, Memcached, Memory, Null, Redis, Sqlite, Store};

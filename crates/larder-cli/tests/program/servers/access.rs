@@ -1,5 +1,7 @@
 //! What `docs/stores.md` shows operators is what works.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::fs;
 
 use larder::{Cache, RedisStore, Store, Ttl};

@@ -1,5 +1,7 @@
 //! The commands on caches.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::time::{Duration, Instant};
 
 use xtask::servers::private::RedisServer;

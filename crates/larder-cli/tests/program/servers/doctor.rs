@@ -4,7 +4,7 @@ use serde_json::Value;
 use xtask::servers::private::{MemcachedServer, RedisServer};
 
 use super::{
-    DEAD, SECRET, cluster, configure, every_redis, home, memcached, provided, redis,
+    DEAD, SECRET, cluster, configure, every_redis, home, memcached, provided, redis, sentinels,
     tells_no_secret,
 };
 use crate::support::Home;
@@ -28,6 +28,9 @@ fn every_server_is_described() {
         assert_eq!(report["nodes"][0]["store"], "main");
         assert!(report["nodes"][0]["problem"].is_null(), "{report}");
     }
+    let watched = home(&sentinels(&provided("REDIS_SENTINELS")));
+    let text = watched.run("doctor").ok();
+    assert!(text.contains("ok    primary 127.0.0.1:"), "{text}");
     let home = home(&memcached(&provided("MEMCACHED")));
     let text = home.run("doctor").ok();
     assert!(

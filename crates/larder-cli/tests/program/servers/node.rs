@@ -1,5 +1,7 @@
 //! node list.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use serde_json::Value;
 use xtask::servers::private::RedisCluster;
 

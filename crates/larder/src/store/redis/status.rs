@@ -29,15 +29,15 @@ impl Inner {
     pub(super) async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         let map = self.link.map().await?;
         let primaries = map.primaries.iter().enumerate();
-        let is_alone = !self.link.is_cluster();
+        let role = match self.link.is_cluster() {
+            true => NodeRole::Primary,
+            false => NodeRole::Single,
+        };
         let primaries = primaries.map(|(index, node)| {
             let slots = map.slots_of(index);
             async move {
-                let mut status = self.status(node, NodeRole::Primary).await;
+                let mut status = self.status(node, role).await;
                 status.slots = slots;
-                if is_alone && status.role == NodeRole::Primary {
-                    status.role = NodeRole::Single;
-                }
                 status
             }
         });
@@ -176,6 +176,8 @@ fn fill(status: &mut NodeStatus, info: &Info) {
     let word = |name: &str| info.get(name).cloned();
     if word("role").is_some_and(|role| role == "slave") {
         status.role = NodeRole::Replica;
+    } else if number(info, "connected_slaves").is_some_and(|replicas| replicas > 0) {
+        status.role = NodeRole::Primary;
     }
     let program =
         word("server_name").or_else(|| word("valkey_version").map(|_| "valkey".to_owned()));
@@ -286,8 +288,9 @@ mod tests {
             ("maxmemory", "0"),
             ("maxmemory_policy", "noeviction"),
         ]);
-        let mut status = NodeStatus::new("h:1", NodeRole::Primary);
+        let mut status = NodeStatus::new("h:1", NodeRole::Single);
         fill(&mut status, &info);
+        assert_eq!(status.role, NodeRole::Single);
         assert_eq!(status.version.as_deref(), Some("redis 7.0.15"));
         assert_eq!(status.keys, Some(7));
         assert_eq!(status.response_time_us, Some(10.0));
@@ -298,5 +301,18 @@ mod tests {
         status.eviction_policy = Some("allkeys-lfu".into());
         status.clock_skew_ms = Some(-5000);
         assert_eq!(warnings(&status, &info).len(), 1);
+    }
+
+    #[test]
+    fn a_server_with_replicas_is_a_primary_and_a_copy_is_a_replica() {
+        for (line, role) in [
+            (("connected_slaves", "0"), NodeRole::Single),
+            (("connected_slaves", "1"), NodeRole::Primary),
+            (("role", "slave"), NodeRole::Replica),
+        ] {
+            let mut status = NodeStatus::new("h:1", NodeRole::Single);
+            fill(&mut status, &info(&[line]));
+            assert_eq!(status.role, role);
+        }
     }
 }
