@@ -64,6 +64,14 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Returns whether the store is in this process or on this host's disks; else it is on servers.
+    #[must_use]
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::Memory | Self::Sqlite | Self::File | Self::Null)
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -188,11 +196,6 @@ pub struct HealthConfig {
 }
 
 impl StoreConfig {
-    /// Returns whether the store is on servers.
-    pub(crate) fn is_networked(&self) -> bool {
-        self.connection.is_some() || self.sharding.is_some()
-    }
-
     /// Names the servers and the database, without credentials: the same for all processes that use them.
     pub(crate) fn servers_label(&self) -> String {
         let mut parts = vec![self.driver.name().to_owned()];

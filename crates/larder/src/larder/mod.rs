@@ -1,6 +1,7 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
 mod network;
+mod nodes;
 mod open;
 mod standby;
 
@@ -12,6 +13,8 @@ use crate::cache::Cache;
 use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
+
+pub use self::nodes::StoreNodes;
 
 /// The name that always means the default cache.
 const DEFAULT: &str = "default";

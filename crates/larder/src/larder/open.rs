@@ -19,14 +19,12 @@ pub(super) async fn stores(config: &Config) -> Result<BTreeMap<String, Arc<dyn S
     let (on_servers, embedded): (Vec<_>, Vec<_>) = config
         .stores
         .iter()
-        .partition(|(_, store)| store.is_networked());
+        .partition(|(_, store)| !store.driver.is_embedded());
     let mut stores = BTreeMap::new();
     for (name, store_config) in embedded {
         let opened = store(store_config, false).await;
-        stores.insert(
-            name.clone(),
-            opened.map_err(|error| error.store(name.clone()))?,
-        );
+        let opened = opened.map_err(|error| error.in_store(name))?;
+        stores.insert(name.clone(), opened);
     }
     let fallback = match on_servers.is_empty() {
         true => None,
@@ -35,7 +33,7 @@ pub(super) async fn stores(config: &Config) -> Result<BTreeMap<String, Arc<dyn S
     for (name, store_config) in on_servers {
         let is_lazy = fallback.is_some() && config.cache.falls_back_at_start;
         let opened = store(store_config, is_lazy).await;
-        let mut opened = opened.map_err(|error| error.store(name.clone()))?;
+        let mut opened = opened.map_err(|error| error.in_store(name))?;
         if let Some(standby) = &fallback {
             opened = standby.behind(opened, name, store_config, is_lazy).await?;
         }
@@ -104,7 +102,7 @@ pub(super) fn cache(
 pub(super) fn without_effect(config: &Config) -> Vec<String> {
     let mut settings = Vec::new();
     let mut stores = config.stores.values();
-    if config.cache.fallback.is_some() && !stores.any(StoreConfig::is_networked) {
+    if config.cache.fallback.is_some() && stores.all(|store| store.driver.is_embedded()) {
         settings.push("cache.fallback".to_owned());
     }
     if config.cache.settings.stale_for.is_some() {

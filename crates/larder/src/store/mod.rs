@@ -5,13 +5,21 @@
 //! bulk call of one. Everything that several stores share is a law in `testing`.
 //!
 //! ```text
-//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | memcached | null
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | redis | memcached | null
 //! ```
 
 mod fallback;
 #[cfg(feature = "file")]
 mod file;
 mod janitor;
+#[cfg(all(
+    test,
+    feature = "file",
+    feature = "memcached",
+    feature = "redis",
+    feature = "sqlite"
+))]
+mod matrix;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;

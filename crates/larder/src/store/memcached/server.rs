@@ -139,7 +139,9 @@ impl Server {
         let attempt = match self.breaker.admit() {
             Ok(attempt) => attempt,
             Err(wait_ms) => {
-                let message = format!("it failed repeatedly and is tried again in {wait_ms} ms");
+                let address = self.address();
+                let message =
+                    format!("{address} failed repeatedly; it is tried again in {wait_ms} ms");
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
         };
@@ -164,7 +166,8 @@ impl Server {
     fn error(&self, failure: Failure) -> Error {
         match failure {
             Failure::Timeout => {
-                let message = format!("no reply within {:?}", self.options.response_timeout);
+                let (address, limit) = (self.address(), self.options.response_timeout);
+                let message = format!("{address} did not answer within {limit:?}");
                 Error::new(ErrorKind::Timeout, message)
             }
             Failure::Full => Error::new(
@@ -174,7 +177,10 @@ impl Server {
                     self.options.max_in_flight, self.options.response_timeout
                 ),
             ),
-            Failure::Lost(reason) => Error::new(ErrorKind::Unavailable, reason),
+            Failure::Lost(reason) => {
+                let message = format!("{}: {reason}", self.address());
+                Error::new(ErrorKind::Unavailable, message)
+            }
         }
     }
 

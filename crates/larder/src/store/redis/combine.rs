@@ -1,75 +1,38 @@
-//! Merging reads: what many tasks ask for at the same moment goes out as one `MGET` and one reply.
-//!
-//! A lone read goes out at once. A read that begins while others are under way joins a batch; the batch leaves when
-//! the tasks that are ready now have had their turn, so nobody waits for a reply but his own. It costs server and client
-//! less than a command for each.
+//! Merging reads: what many tasks ask for at the same moment goes out as one `MGET` and comes back as one reply. It
+//! costs server and client less than a command for each.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Inner;
 use super::frame::Kind;
+use super::queue::{Duty, abandoned};
 use super::read::{array, live};
 use super::spaces::Space;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::redis_conn::Call;
 use crate::store::Entry;
 
 /// The most reads of one batch.
 const MAX_BATCH: usize = 512;
 
+/// A valid entry, if there is one.
 pub(super) type Found = Option<(Kind, Entry)>;
 
-/// Reads that wait for their batch to leave.
-#[derive(Debug, Default)]
-pub(super) struct Combiner {
-    under_way: AtomicUsize,
-    waiting: Mutex<Vec<Waiting>>,
-}
-
-/// A read, and who wants its result.
+/// A read, and who waits for it.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     space: Arc<Space>,
     bucket: usize,
     entry: Vec<u8>,
     tell: oneshot::Sender<Result<Found>>,
 }
 
-/// A read that is under way, for as long as it lives.
-#[derive(Debug)]
-pub(super) struct UnderWay<'a> {
-    count: &'a AtomicUsize,
-    /// Whether no other read was under way when this one began.
-    pub(super) is_alone: bool,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Combiner {
-    /// Notes that a read begins.
-    pub(super) fn begin(&self) -> UnderWay<'_> {
-        UnderWay {
-            is_alone: self.under_way.fetch_add(1, Ordering::Relaxed) == 0,
-            count: &self.under_way,
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Inner {
-    /// Reads one entry in a batch.
+    /// Reads one entry together with others.
     pub(super) async fn get_combined(
         self: &Arc<Self>,
         space: &Arc<Space>,
@@ -77,63 +40,30 @@ impl Inner {
         entry: Vec<u8>,
     ) -> Result<Found> {
         let (tell, told) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.combiner.waiting();
-            waiting.push(Waiting {
-                space: Arc::clone(space),
-                bucket,
-                entry,
-                tell,
-            });
-            waiting.len() == 1
+        let waiting = Waiting {
+            space: Arc::clone(space),
+            bucket,
+            entry,
+            tell,
         };
-        if is_first {
-            let inner = Arc::clone(self);
-            tokio::spawn(send(Duty {
-                inner,
-                is_done: false,
-            }));
+        if self.gets.push(waiting) {
+            tokio::spawn(send(Duty::new(self, |inner| &inner.gets)));
         }
-        told.await.unwrap_or_else(|_| {
-            let message = "the runtime that read it has ended";
-            Err(Error::new(ErrorKind::Unavailable, message))
-        })
-    }
-}
-
-/// The duty to send what waits. If the runtime ends before, those who wait are told, and the next read begins anew.
-struct Duty {
-    inner: Arc<Inner>,
-    is_done: bool,
-}
-
-impl Duty {
-    fn take(mut self) -> (Arc<Inner>, Vec<Waiting>) {
-        self.is_done = true;
-        let batch = std::mem::take(&mut *self.inner.combiner.waiting());
-        (Arc::clone(&self.inner), batch)
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.inner.combiner.waiting().clear();
-        }
+        told.await.unwrap_or_else(|gone| Err(abandoned(gone)))
     }
 }
 
 /// Sends what waits, after one turn of everybody else.
-async fn send(duty: Duty) {
+async fn send(mut duty: Duty<Waiting>) {
     tokio::task::yield_now().await;
-    let (inner, mut batch) = duty.take();
+    let mut batch = duty.take(|waiting| waiting);
     batch.retain(|read| !read.tell.is_closed());
     while batch.len() > MAX_BATCH {
         let rest = batch.split_off(MAX_BATCH);
-        tokio::spawn(exchange(Arc::clone(&inner), batch));
+        tokio::spawn(exchange(Arc::clone(&duty.inner), batch));
         batch = rest;
     }
-    exchange(inner, batch).await;
+    exchange(Arc::clone(&duty.inner), batch).await;
 }
 
 async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {

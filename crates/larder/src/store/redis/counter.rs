@@ -76,6 +76,7 @@ impl Inner {
         command
             .arg(&fastrand::u64(1..).to_le_bytes()[..])
             .arg(&template[..]);
+        self.pass();
         let reply = self.link.one(&place.script(&INCREMENT, command)).await?;
         let words = array(reply);
         let mut words = words.iter().map(crate::redis_conn::text);

@@ -129,7 +129,7 @@ mod tests {
         }
         assert_eq!(Buckets::new(1).all()[0].tag, b"{0}");
         assert_eq!(Buckets::new(1024).len(), 1024);
-        assert_eq!(buckets.all()[0].tag, b"{b6}");
+        assert_eq!(buckets.all()[0].tag, b"{10}");
     }
 
     #[test]

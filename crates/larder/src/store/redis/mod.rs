@@ -16,6 +16,8 @@ mod frame;
 mod keys;
 mod listing;
 mod place;
+mod puts;
+mod queue;
 mod read;
 mod reclaim;
 mod scripts;
@@ -36,8 +38,8 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::Builder;
 
-use self::combine::Combiner;
 use self::keys::Buckets;
+use self::queue::Queue;
 use self::spaces::Spaces;
 use super::{
     Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
@@ -95,7 +97,8 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
-    combiner: Combiner,
+    gets: Queue<combine::Waiting>,
+    puts: Queue<puts::Waiting>,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -143,7 +146,8 @@ impl Redis {
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
-                combiner: Combiner::default(),
+                gets: Queue::default(),
+                puts: Queue::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),
@@ -183,6 +187,7 @@ impl Inner {
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
         let buckets = self.buckets.all().iter().enumerate();
         let calls: Vec<_> = buckets

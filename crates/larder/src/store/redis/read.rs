@@ -43,7 +43,7 @@ impl Inner {
         space: &Arc<Space>,
         key: &[u8],
     ) -> Result<Found> {
-        let under_way = self.combiner.begin();
+        let under_way = self.gets.begin();
         let place = self.place(space, namespace, key);
         if !under_way.is_alone {
             return self.get_combined(space, place.bucket, place.entry).await;

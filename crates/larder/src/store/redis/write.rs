@@ -4,13 +4,15 @@
 //! so in the same round trip, and the script writes again with the right stamp before the put is acknowledged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Inner;
-use super::frame::{self, Stamp};
+use super::frame::{self, Framed, Stamp};
 use super::place::Place;
+use super::puts::Put;
 use super::read::array;
 use super::scripts::WRITE;
 use super::spaces::{Space, fresh};
@@ -21,8 +23,8 @@ use crate::redis_conn::Call;
 use crate::store::{Change, Condition, Expiry, Write, sorted_set};
 
 /// The most commands and bytes of one pipeline.
-const MAX_COMMANDS: usize = 512;
-const MAX_BYTES: usize = 4 << 20;
+pub(super) const MAX_COMMANDS: usize = 512;
+pub(super) const MAX_BYTES: usize = 4 << 20;
 /// The longest TTL that Redis takes, with room for its own arithmetic.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
 
@@ -39,7 +41,7 @@ struct Step<'a> {
 
 impl Inner {
     pub(super) async fn write_many(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
@@ -47,6 +49,7 @@ impl Inner {
         if let [write] = writes {
             return Ok(vec![self.write_one(namespace, &space, write).await?]);
         }
+        self.pass();
         let mut applied = Vec::with_capacity(writes.len());
         let mut rest = writes;
         while !rest.is_empty() {
@@ -58,9 +61,9 @@ impl Inner {
     }
 
     async fn write_one(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
-        space: &Space,
+        space: &Arc<Space>,
         write: &Write<'_>,
     ) -> Result<bool> {
         let place = self.place(space, namespace, write.key);
@@ -70,23 +73,22 @@ impl Inner {
             write,
             guess,
         };
-        if let Some(stamp) = guess {
-            let place = &step.place;
-            let mut look = Cmd::with_capacity(2, place.register.name.len() + 3);
-            look.arg("GET").arg(&place.register.name);
-            let mut pipeline = redis::Pipeline::with_capacity(2);
-            pipeline.add_command(self.plain_put(&step, stamp).command);
-            pipeline.add_command(look);
-            let replies = self
-                .link
-                .pipeline(place.slot, place.lane, &pipeline)
-                .await?;
-            if let [Value::Okay, register] = replies.as_slice() {
-                if self::stamp(register) == Some(stamp) {
-                    return Ok(true);
-                }
+        if let (Some(stamp), Change::Put(entry)) = (guess, &write.change) {
+            let (place, call) = (&step.place, self.plain_put(&step, stamp));
+            let put = Put {
+                space: Arc::clone(space),
+                bucket: place.bucket,
+                slot: place.slot,
+                lane: place.lane,
+                command: call.command,
+                bytes: entry.len(),
+                guess: stamp,
+            };
+            if self.put(put).await? {
+                return Ok(true);
             }
         }
+        self.pass();
         let reply = self.link.one(&self.scripted(&step)?).await?;
         outcome(&step.place, reply)
     }
@@ -169,7 +171,7 @@ impl Inner {
             unreachable!("only puts are plain")
         };
         let ttl_ms = ttl_ms(step.write.expiry);
-        let frame = frame::entry(stamp, self.expires_at(ttl_ms), entry);
+        let frame = Framed::new(stamp, self.expires_at(ttl_ms), entry);
         let mut command = Cmd::with_capacity(5, frame.len() + step.place.entry.len() + 64);
         command.arg("SET").arg(&step.place.entry).arg(frame);
         if let Some(ttl_ms) = ttl_ms {
@@ -244,6 +246,7 @@ impl Inner {
             .arg(&fresh()[..]);
         command.arg("K").arg(0).arg(&[0_u8; 8][..]);
         command.arg("C").arg(&write_id.to_le_bytes()[..]).arg(rest);
+        self.pass();
         let reply = self.link.one(&place.script(&WRITE, command)).await?;
         outcome(place, reply)
     }
@@ -314,7 +317,7 @@ fn outcome(place: &Place<'_>, reply: Value) -> Result<bool> {
     Ok(*applied == 1)
 }
 
-fn stamp(reply: &Value) -> Option<Stamp> {
+pub(super) fn stamp(reply: &Value) -> Option<Stamp> {
     match reply {
         Value::BulkString(bytes) => bytes.as_slice().try_into().ok(),
         _ => None,
