@@ -71,7 +71,7 @@ const TASKS: &[Task] = &[
 const HIDDEN: &[Task] = &[
     Task {
         name: "__listen",
-        arguments: "PORT",
+        arguments: "PORT [linger]",
         summary: "accept TCP connections until killed",
         run: rehearsal::listen,
     },
@@ -80,6 +80,12 @@ const HIDDEN: &[Task] = &[
         arguments: "",
         summary: "start a server and wait to be interrupted",
         run: rehearsal::hold,
+    },
+    Task {
+        name: "__hold_bound",
+        arguments: "",
+        summary: "start a server that dies with this program, and wait",
+        run: rehearsal::hold_bound,
     },
 ];
 

@@ -294,3 +294,44 @@ fn interrupted_program_stops_its_servers() {
     assert_eq!(program.wait().unwrap().code(), Some(130));
     assert_gone(&[port], &dir);
 }
+
+#[test]
+fn server_bound_to_a_program_dies_with_it_even_when_that_is_killed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut program = Command::new(XTASK)
+        .arg("__hold_bound")
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let port = line.trim().parse().unwrap();
+    assert!(accepts(port));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_gone(&[port], Path::new("/no/such/directory"));
+}
+
+#[test]
+fn server_bound_to_a_program_outlives_the_thread_that_started_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_path_buf();
+    let start = move || {
+        let bound = Launch {
+            binary: XTASK,
+            args: Box::new(|place| Ok(vec!["__listen".to_owned(), place.port.to_string()])),
+            lifetime: Lifetime::Program,
+            ..script("bound", |_| String::new())
+        };
+        bound.start(&path).unwrap()
+    };
+    let process = thread::spawn(start).join().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let port = process.place().port;
+    assert!(accepts(port));
+    drop(process);
+    assert!(!accepts(port));
+}

@@ -196,6 +196,27 @@ pub struct HealthConfig {
 }
 
 impl StoreConfig {
+    /// Returns whether the store is on servers.
+    pub(crate) fn is_networked(&self) -> bool {
+        !self.driver.is_embedded()
+    }
+
+    /// Names the servers and the database, without credentials: the same for all processes that use them.
+    pub(crate) fn servers_label(&self) -> String {
+        let mut parts = vec![self.driver.name().to_owned()];
+        if let Some(connection) = &self.connection {
+            let url = connection.url.iter();
+            parts.extend(url.map(|url| url::without_credentials(url.expose())));
+            parts.extend(connection.servers.iter().cloned());
+            parts.extend(connection.service.clone());
+            parts.extend(connection.database.map(|number| number.to_string()));
+        }
+        for node in self.sharding.iter().flat_map(|sharding| &sharding.nodes) {
+            parts.push(url::without_credentials(node.url.expose()));
+        }
+        parts.join(" ")
+    }
+
     pub(super) fn read(table: &Table<'_>) -> Self {
         let driver = table
             .text("driver")

@@ -3,6 +3,7 @@
 mod network;
 mod nodes;
 mod open;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,11 +84,7 @@ impl Larder {
     /// As [`Larder::open`].
     pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
         loaded.warnings.extend(open::without_effect(&loaded.config));
-        let mut stores = BTreeMap::new();
-        for (name, config) in &loaded.config.stores {
-            let store = open::store(config).await;
-            stores.insert(name.clone(), store.map_err(|error| error.in_store(name))?);
-        }
+        let stores = open::stores(&loaded.config).await?;
         let default = configured(&loaded.config, &stores, DEFAULT)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -3,7 +3,7 @@
 //! ```text
 //! call(slot) -> Map: slot -> Node -> reply
 //!                ^                      | MOVED, ASK, TRYAGAIN, lost, silent
-//!                |--- refresh <---------|      (and every 10 s, and every 250 ms while a server is suspect)
+//!                |--- refresh <---------|      (and every 250 ms while a server is suspect; see `supervise`)
 //! ```
 //! The routing is our own. The cluster client of the `redis` crate retries on a silent server for ever and resends
 //! commands on its own, where a late copy of "set if absent" could revive what has been invalidated: here, a
@@ -32,6 +32,8 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_REDIRECTS: usize = 8;
 /// The first pause before a call is tried again on a slot that is moving.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The longest one.
+const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is known of the servers before the first contact.
 #[derive(Debug)]
@@ -66,7 +68,8 @@ pub(super) struct Shared {
     /// Every server ever met, so that a seed that is gone is no loss.
     known: Mutex<HashMap<String, Arc<Node>>>,
     epoch: Arc<AtomicU64>,
-    pub(super) refreshing: tokio::sync::Mutex<()>,
+    /// Held while servers are asked; the latest failure, so that those who waited need not fail again one by one.
+    pub(super) refreshing: tokio::sync::Mutex<Option<(Instant, Error)>>,
     pub(super) wake: Arc<Notify>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -177,11 +180,26 @@ impl Link {
     /// Sends one command to a slot and follows it if the slot moves.
     pub(crate) async fn one(&self, call: &Call) -> Result<Value> {
         let node = self.owner(call.slot).await?;
+        if node.was_silent() {
+            supervise::alarm(&self.shared);
+        }
         match node.one(call.lane, &call.command).await {
-            Ok(Value::ServerError(error)) => self.follow(call, node, error).await,
+            Ok(Value::ServerError(error)) => self.follow(call, node, error, self.patience()).await,
             Ok(value) => Ok(value),
             Err(failure) => Err(self.lost(failure)),
         }
+    }
+
+    /// Sends commands to one slot as they are: error replies are values, and nobody follows a slot that moves.
+    pub(crate) async fn pipeline(
+        &self,
+        slot: u16,
+        lane: u64,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>> {
+        let node = self.owner(slot).await?;
+        let replies = node.many(lane, commands).await;
+        replies.map_err(|failure| self.lost(failure))
     }
 
     /// Sends many commands, one pipeline to each server, in parallel; one result each, same order.
@@ -215,6 +233,8 @@ impl Link {
             async move { node.many(*lane, &pipeline).await }
         });
         let replies = join_all(sent).await;
+        // One for all: they follow one after the other.
+        let deadline = self.patience();
         for ((node, _, members), reply) in groups.into_iter().zip(replies) {
             match reply {
                 Err(failure) => {
@@ -228,7 +248,7 @@ impl Link {
                         results[index] = match value {
                             Value::ServerError(error) => {
                                 let node = Arc::clone(&node);
-                                self.follow(&calls[index], node, error).await
+                                self.follow(&calls[index], node, error, deadline).await
                             }
                             value => Ok(value),
                         };
@@ -270,44 +290,54 @@ impl Link {
         failure.error
     }
 
-    /// Goes where an error reply points, as often as it makes sense.
+    /// Returns until when a call that began now may follow a cluster that changes.
+    fn patience(&self) -> Instant {
+        let limits = self.shared.limits;
+        Instant::now() + limits.connect_timeout + limits.response_timeout
+    }
+
+    /// Goes where an error reply points, and waits for a slot on its way, until the deadline.
     async fn follow(
         &self,
         call: &Call,
         mut node: Arc<Node>,
         mut error: ServerError,
+        deadline: Instant,
     ) -> Result<Value> {
-        let lane = call.lane;
-        let limits = self.shared.limits;
-        let deadline = Instant::now() + limits.connect_timeout + limits.response_timeout;
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..MAX_REDIRECTS {
+        let (mut pause, mut redirects) = (FIRST_PAUSE, 0);
+        loop {
             let reply = match error.kind() {
+                Some(ServerErrorKind::TryAgain) if is_read(&call.command) => {
+                    return self.read_apart(call, deadline).await;
+                }
+                Some(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
+                    if !rest(&mut pause, deadline).await {
+                        break;
+                    }
+                    redirects = 0;
+                    node = self.owner(call.slot).await?;
+                    node.one(call.lane, &call.command).await
+                }
+                _ if redirects == MAX_REDIRECTS || Instant::now() >= deadline => break,
                 Some(ServerErrorKind::Moved) => {
+                    // Two servers that point at each other will soon agree.
+                    if redirects > 1 && !rest(&mut pause, deadline).await {
+                        break;
+                    }
+                    redirects += 1;
                     node = self.redirected(&node, &error)?;
                     self.shared.move_slot(call.slot, &node);
                     supervise::alarm(&self.shared);
-                    node.one(lane, &call.command).await
+                    node.one(call.lane, &call.command).await
                 }
                 Some(ServerErrorKind::Ask) => {
-                    let other = self.redirected(&node, &error)?;
-                    ask(&other, lane, &call.command).await
+                    redirects += 1;
+                    ask(&*self.redirected(&node, &error)?, call).await
                 }
-                Some(ServerErrorKind::NoScript) => match call.script {
-                    Some(script) => reload(&node, lane, script, &call.command).await,
-                    None => break,
-                },
-                Some(ServerErrorKind::TryAgain) if is_read(&call.command) => {
-                    return self.read_apart(call).await;
-                }
-                Some(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => {
-                    if Instant::now() + pause >= deadline {
-                        break;
-                    }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(100));
-                    node = self.owner(call.slot).await?;
-                    node.one(lane, &call.command).await
+                Some(ServerErrorKind::NoScript) => {
+                    redirects += 1;
+                    let Some(script) = call.script else { break };
+                    reload(&node, script, call).await
                 }
                 _ => break,
             };
@@ -317,31 +347,34 @@ impl Link {
                 Err(failure) => return Err(self.lost(failure)),
             }
         }
-        if matches!(
-            error.kind(),
-            Some(
-                ServerErrorKind::ReadOnly
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown
-            )
-        ) {
+        self.note(&error);
+        Err(failure::server(&error, node.address()))
+    }
+
+    /// Looks where the work went if a server says that it is not the one.
+    fn note(&self, error: &ServerError) {
+        use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
+        if matches!(error.kind(), Some(ReadOnly | ClusterDown | MasterDown)) {
             supervise::alarm(&self.shared);
         }
-        Err(failure::server(&error, node.address()))
     }
 
     /// Reads the keys of an `MGET` one by one, while its slot moves and the keys are in two places.
     ///
     /// Each is read after the call began, which is all that validity by stamps needs.
-    async fn read_apart(&self, call: &Call) -> Result<Value> {
+    async fn read_apart(&self, call: &Call, deadline: Instant) -> Result<Value> {
         let mut values = Vec::new();
         for key in call.command.args_iter().skip(1) {
             let redis::Arg::Simple(key) = key else {
                 continue;
             };
+            if Instant::now() >= deadline {
+                let message = "the keys are moving to another server";
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
             let mut get = redis::cmd("GET");
             get.arg(key);
-            let get = Call::new(call.slot, get);
+            let get = Call::new(call.slot, get).lane(call.lane);
             values.push(Box::pin(self.one(&get)).await?);
         }
         Ok(Value::Array(values))
@@ -434,23 +467,42 @@ impl Drop for Shared {
     }
 }
 
-/// Sends a command to where its slot is going.
-async fn ask(node: &Node, lane: u64, command: &Cmd) -> Result<Value, Failure> {
-    let mut pipeline = Pipeline::with_capacity(2);
-    pipeline
-        .add_command(redis::cmd("ASKING"))
-        .add_command(command.clone());
-    let mut replies = node.many(lane, &pipeline).await?;
-    Ok(replies.pop().unwrap_or_default())
+/// Waits a little, longer each time; `false`: there is no time left.
+async fn rest(pause: &mut Duration, deadline: Instant) -> bool {
+    if Instant::now() + *pause >= deadline {
+        return false;
+    }
+    sleep(*pause).await;
+    *pause = (*pause * 2).min(LAST_PAUSE);
+    true
+}
+
+/// Sends a command to where its slot is going, which need not know the script.
+async fn ask(node: &Node, call: &Call) -> Result<Value, Failure> {
+    let asking = redis::cmd("ASKING");
+    let reply = last(node, call, &[&asking, &call.command]).await?;
+    match (&reply, call.script) {
+        (Value::ServerError(error), Some(script))
+            if error.kind() == Some(ServerErrorKind::NoScript) =>
+        {
+            last(node, call, &[&script.load(), &asking, &call.command]).await
+        }
+        _ => Ok(reply),
+    }
 }
 
 /// Makes a script known and runs it.
-async fn reload(node: &Node, lane: u64, script: &Script, command: &Cmd) -> Result<Value, Failure> {
-    let mut pipeline = Pipeline::with_capacity(2);
-    pipeline
-        .add_command(script.load())
-        .add_command(command.clone());
-    let mut replies = node.many(lane, &pipeline).await?;
+async fn reload(node: &Node, script: &Script, call: &Call) -> Result<Value, Failure> {
+    last(node, call, &[&script.load(), &call.command]).await
+}
+
+/// Sends commands as one pipeline and returns the reply to the last.
+async fn last(node: &Node, call: &Call, commands: &[&Cmd]) -> Result<Value, Failure> {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command((*command).clone());
+    }
+    let mut replies = node.many(call.lane, &pipeline).await?;
     Ok(replies.pop().unwrap_or_default())
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Map {
     pub(crate) primaries: Vec<Arc<Node>>,
     /// Servers that copy them.
     pub(crate) replicas: Vec<Arc<Node>>,
+    /// The config epoch of each primary, as old as its claim to its slots; 0: not known.
+    epochs: Vec<u64>,
     /// For each slot an index of `primaries`; empty: the first one serves all.
     owners: Vec<u16>,
 }
@@ -55,21 +57,51 @@ impl Map {
 
     /// Returns a copy in which one slot has moved.
     pub(crate) fn with_moved(&self, slot: u16, node: &Arc<Node>) -> Self {
-        let mut primaries = self.primaries.clone();
-        let known = primaries.iter().position(|known| Arc::ptr_eq(known, node));
-        let index = known.unwrap_or_else(|| {
-            primaries.push(Arc::clone(node));
-            primaries.len() - 1
-        });
-        let mut owners = self.owners.clone();
-        if let Some(owner) = owners.get_mut(usize::from(slot)) {
-            *owner = index as u16;
-        }
-        Self {
-            primaries,
+        let mut moved = Self {
+            primaries: self.primaries.clone(),
             replicas: self.replicas.clone(),
-            owners,
+            epochs: self.epochs.clone(),
+            owners: self.owners.clone(),
+        };
+        let index = moved.index_of(node, 0);
+        if let Some(owner) = moved.owners.get_mut(usize::from(slot)) {
+            *owner = index;
         }
+        moved
+    }
+
+    /// Gives slots back to primaries of an older map that are silent now but whose claim is newer.
+    ///
+    /// Otherwise a server that was paused, and is the first to answer, would have its slots again for a moment.
+    pub(crate) fn keep_newer(&mut self, older: &Self, is_silent: impl Fn(&Arc<Node>) -> bool) {
+        for (index, node) in older.primaries.iter().enumerate() {
+            let Some(epoch) = older.epochs.get(index).copied() else {
+                continue;
+            };
+            if !is_silent(node) {
+                continue;
+            }
+            for slot in 0..self.owners.len() {
+                let present = self.epochs.get(usize::from(self.owners[slot]));
+                let is_newer = present.is_none_or(|present| *present < epoch);
+                if is_newer && usize::from(older.owners[slot]) == index {
+                    self.owners[slot] = self.index_of(node, epoch);
+                }
+            }
+        }
+    }
+
+    /// Returns the index of a primary, which is made one if need be.
+    fn index_of(&mut self, node: &Arc<Node>, epoch: u64) -> u16 {
+        let mut primaries = self.primaries.iter();
+        let index = primaries.position(|known| Arc::ptr_eq(known, node));
+        let index = index.unwrap_or_else(|| {
+            self.replicas.retain(|known| !Arc::ptr_eq(known, node));
+            self.primaries.push(Arc::clone(node));
+            self.epochs.push(epoch);
+            self.primaries.len() - 1
+        });
+        index as u16
     }
 }
 
@@ -84,7 +116,8 @@ pub(crate) struct View {
 pub(crate) struct Member {
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) is_primary: bool,
+    /// Whether this is the one that was asked.
+    pub(crate) is_speaker: bool,
     pub(crate) epoch: u64,
     /// First and last slot of each range.
     pub(crate) ranges: Vec<(u16, u16)>,
@@ -127,7 +160,7 @@ fn member(line: &str, asked: &str, by_name: bool) -> Option<Member> {
     Some(Member {
         host: name.unwrap_or(ip).to_owned(),
         port: port.parse().ok()?,
-        is_primary: flags.contains(&"master"),
+        is_speaker: flags.contains(&"myself"),
         epoch,
         ranges: fields.filter_map(range).collect(),
     })
@@ -159,10 +192,13 @@ pub(crate) fn merge(
         }
     }
     let mut primaries: Vec<Arc<Node>> = Vec::new();
+    let mut epochs = Vec::new();
     let mut indexes: HashMap<(&str, u16), u16> = HashMap::new();
     let mut owners = vec![NOBODY; usize::from(SLOTS)];
     for (owner, claim) in owners.iter_mut().zip(&claims) {
-        let Some((_, member)) = claim else { continue };
+        let Some((epoch, member)) = claim else {
+            continue;
+        };
         let place = (member.host.as_str(), member.port);
         *owner = match indexes.get(&place) {
             Some(index) => *index,
@@ -171,6 +207,7 @@ pub(crate) fn merge(
                     continue;
                 };
                 primaries.push(found);
+                epochs.push(*epoch);
                 indexes.insert(place, primaries.len() as u16 - 1);
                 primaries.len() as u16 - 1
             }
@@ -193,12 +230,15 @@ pub(crate) fn merge(
     Some(Map {
         primaries,
         replicas,
+        epochs,
         owners,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::{Template, TlsFiles};
+    use super::super::node::Limits;
     use super::*;
 
     const TEXT: &str = "\
@@ -213,11 +253,38 @@ junk
     fn lines_are_read_and_junk_is_left_out() {
         let view = View::parse(TEXT, "10.0.0.9", false);
         assert_eq!(view.members.len(), 3);
-        assert!(!view.members[0].is_primary);
+        assert!(!view.members[0].is_speaker && view.members[2].is_speaker);
         assert_eq!(view.members[1].ranges, [(5461, 10922)]);
         assert_eq!(view.members[2].host, "10.0.0.9");
         assert_eq!(view.members[2].ranges, [(0, 5459), (5460, 5460)]);
         assert_eq!(View::parse(TEXT, "", true).members[1].host, "hostname2");
+    }
+
+    fn node(port: u16) -> Arc<Node> {
+        let template = Template::new("redis://h", None, &TlsFiles::default()).unwrap();
+        let endpoint = template.at("h", port).unwrap();
+        Arc::new(Node::new(endpoint, Limits::default(), Arc::default()))
+    }
+
+    #[test]
+    fn old_claim_wins_nothing_while_the_holder_of_the_newer_one_is_silent() {
+        let nodes = [node(1), node(2)];
+        let find = |_: &str, port: u16| Some(Arc::clone(&nodes[usize::from(port) - 1]));
+        let view = |text| View::parse(text, "h", false);
+        let now = view("b h:2@1 myself,master - 0 0 7 connected 0-16383\na h:1@1 slave b 0 0 7 -");
+        let before = merge(&[now], find).unwrap();
+        let old = view("a h:1@1 myself,master - 0 0 1 connected 0-16383\nb h:2@1 slave a 0 0 1 -");
+        let mut merged = merge(&[old], find).unwrap();
+        assert_eq!(merged.owner(5).unwrap().address(), "h:1");
+        merged.keep_newer(&before, |_| false);
+        assert_eq!(
+            merged.owner(5).unwrap().address(),
+            "h:1",
+            "it spoke for itself"
+        );
+        merged.keep_newer(&before, |node| node.address() == "h:2");
+        assert_eq!(merged.owner(5).unwrap().address(), "h:2");
+        assert!(merged.replicas.is_empty());
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(crate) struct Node {
     breaker: Breaker,
     in_flight: AtomicUsize,
     timeouts_in_row: AtomicU32,
+    /// What times of the connections count from.
+    born: Instant,
     /// Shared by the nodes of a link: counts connections made.
     epoch: Arc<AtomicU64>,
 }
@@ -74,6 +76,10 @@ struct Live {
     /// Which connection of the link this is.
     id: u64,
     connection: MultiplexedConnection,
+    /// When the first call was sent that no reply has followed, in ms since the server's birth here; 0: none.
+    ///
+    /// Callers that give up before the timeout tell nothing: only this shows that nobody is ever answered.
+    unanswered_since: Arc<AtomicU64>,
 }
 
 /// A call under way.
@@ -82,6 +88,7 @@ struct Call<'a> {
     attempt: Attempt<'a>,
     lane: &'a Lane,
     live: Live,
+    deadline: Instant,
     _counted: Counted<'a>,
 }
 
@@ -106,6 +113,7 @@ impl Node {
             breaker: Breaker::new(Clock::system()),
             in_flight: AtomicUsize::new(0),
             timeouts_in_row: AtomicU32::new(0),
+            born: Instant::now(),
             epoch,
         }
     }
@@ -126,6 +134,11 @@ impl Node {
         self.timeouts_in_row.load(Ordering::Relaxed) > 0 || self.breaker.state().0 != State::Closed
     }
 
+    /// Returns whether calls have gone unanswered since the last reply.
+    pub(crate) fn was_silent(&self) -> bool {
+        self.timeouts_in_row.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns the breaker's state, and how often it opened.
     pub(crate) fn breaker_state(&self) -> (State, u64) {
         self.breaker.state()
@@ -133,20 +146,22 @@ impl Node {
 
     /// Sends one command; an error reply is a value here.
     pub(crate) async fn one(&self, lane: u64, command: &Cmd) -> Result<Value, Failure> {
-        let deadline = Instant::now() + self.limits.response_timeout;
         let mut call = self.begin(lane).await?;
-        let reply = timeout_at(deadline, call.live.connection.send_packed_command(command)).await;
+        let reply = timeout_at(
+            call.deadline,
+            call.live.connection.send_packed_command(command),
+        )
+        .await;
         call.end(reply.ok())
     }
 
     /// Sends a pipeline and returns one value per command; error replies are values here.
     pub(crate) async fn many(&self, lane: u64, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let deadline = Instant::now() + self.limits.response_timeout;
         let mut call = self.begin(lane).await?;
         let count = commands.len();
         let connection = &mut call.live.connection;
         let reply = timeout_at(
-            deadline,
+            call.deadline,
             connection.send_packed_commands(commands, 0, count),
         )
         .await;
@@ -165,24 +180,45 @@ impl Node {
             return Err(Failure::refusal(Error::new(ErrorKind::Overloaded, message)));
         }
         let lane = &self.lanes[(lane % self.lanes.len() as u64) as usize];
-        let live = lane.live();
-        let live = match live {
-            Some(live) => live,
+        let now = Instant::now();
+        let (live, sent) = match lane.live().filter(|live| self.is_answered(lane, live, now)) {
+            Some(live) => (live, now),
             None => match self.connect(lane).await {
-                Ok(live) => live,
+                Ok(live) => (live, Instant::now()),
                 Err(error) => {
                     attempt.failed();
                     return Err(Failure::loss(error));
                 }
             },
         };
+        let (since, first) = (&live.unanswered_since, self.age_ms(sent));
+        if since.load(Ordering::Relaxed) == 0 {
+            since.store(first, Ordering::Relaxed);
+        }
         Ok(Call {
             node: self,
             attempt,
             lane,
             live,
+            deadline: sent + self.limits.response_timeout,
             _counted: counted,
         })
+    }
+
+    /// Gives a connection up on which nobody has been answered for too long, however soon callers went away.
+    fn is_answered(&self, lane: &Lane, live: &Live, now: Instant) -> bool {
+        let since = live.unanswered_since.load(Ordering::Relaxed);
+        let limit = self.limits.response_timeout.as_millis() as u64;
+        let is_silent = since > 0 && self.age_ms(now) > since + limit;
+        if is_silent && lane.discard(live.id) {
+            self.timeouts_in_row.fetch_add(1, Ordering::Relaxed);
+        }
+        !is_silent
+    }
+
+    /// Returns a time in ms since birth, never 0.
+    fn age_ms(&self, now: Instant) -> u64 {
+        (now - self.born).as_millis() as u64 + 1
     }
 
     fn is_open(&self, wait_ms: u64) -> Failure {
@@ -217,9 +253,12 @@ impl Node {
         match outcome {
             Ok(connection) => {
                 let id = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-                let live = Live { id, connection };
+                let live = Live {
+                    id,
+                    connection,
+                    unanswered_since: Arc::default(),
+                };
                 *lane.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
-                self.timeouts_in_row.store(0, Ordering::Relaxed);
                 Ok(live)
             }
             Err(error) => {
@@ -270,12 +309,10 @@ impl Lane {
             .clone()
     }
 
-    /// Forgets a connection, unless another one took its place.
-    fn discard(&self, id: u64) {
+    /// Forgets a connection, unless that is done, and returns whether it was this call that did it.
+    fn discard(&self, id: u64) -> bool {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        if live.as_ref().is_some_and(|live| live.id == id) {
-            *live = None;
-        }
+        live.take_if(|live| live.id == id).is_some()
     }
 }
 
@@ -285,6 +322,7 @@ impl Call<'_> {
         let node = self.node;
         match reply {
             Some(Ok(value)) => {
+                self.live.unanswered_since.store(0, Ordering::Relaxed);
                 if node.timeouts_in_row.load(Ordering::Relaxed) != 0 {
                     node.timeouts_in_row.store(0, Ordering::Relaxed);
                 }
@@ -292,8 +330,10 @@ impl Call<'_> {
                 Ok(value)
             }
             Some(Err(error)) => {
-                self.lane.discard(self.live.id);
-                self.attempt.failed();
+                // One connection that breaks is one failure, however many calls it takes with it.
+                if self.lane.discard(self.live.id) {
+                    self.attempt.failed();
+                }
                 Err(Failure::loss(failure::client(error, node.address())))
             }
             None => {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, join};
 use super::link::{Shared, Topology};
-use super::map::{self, Map, View};
+use super::map::{self, Map, Member, View};
 use super::node::Node;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,12 +20,23 @@ const MAX_ASKED: usize = 8;
 
 /// Asks, and replaces the map; one at a time, and who waited for another's does not ask again.
 pub(super) async fn run(shared: &Shared) -> Result<()> {
-    let before = shared.map();
-    let _turn = shared.refreshing.lock().await;
+    let (before, began) = (shared.map(), Instant::now());
+    let mut latest_failure = shared.refreshing.lock().await;
     let now = shared.map();
     if !Arc::ptr_eq(&before, &now) && !now.primaries.is_empty() {
         return Ok(());
     }
+    if let Some((_, error)) = latest_failure.as_ref().filter(|(at, _)| *at > began) {
+        return Err(error.clone());
+    }
+    let outcome = ask(shared).await;
+    if let Err(error) = &outcome {
+        *latest_failure = Some((Instant::now(), error.clone()));
+    }
+    outcome
+}
+
+async fn ask(shared: &Shared) -> Result<()> {
     match &shared.topology {
         Topology::Single(_) => Ok(()),
         Topology::Cluster { seeds, node } => cluster(shared, seeds, node.is_encrypted()).await,
@@ -44,7 +55,8 @@ async fn cluster(shared: &Shared, seeds: &[Endpoint], by_name: bool) -> Result<(
     };
     let map = map::merge(&views, |host, port| shared.node(host, port).ok());
     match map {
-        Some(map) => {
+        Some(mut map) => {
+            map.keep_newer(&shared.map(), |node| is_silent(&views, node));
             shared.set_map(map);
             Ok(())
         }
@@ -53,6 +65,14 @@ async fn cluster(shared: &Shared, seeds: &[Endpoint], by_name: bool) -> Result<(
             Error::new(ErrorKind::InvalidConfig, message)
         })),
     }
+}
+
+/// Returns whether a server is still known to others, and has not spoken for itself.
+fn is_silent(views: &[View], node: &Node) -> bool {
+    let is_it = |member: &&Member| join(&member.host, member.port) == node.address();
+    let members = views.iter().flat_map(|view| &view.members);
+    let mut mentions = members.filter(is_it).peekable();
+    mentions.peek().is_some() && mentions.all(|member| !member.is_speaker)
 }
 
 /// Returns servers to ask: those of the map in random order, or the seeds.

@@ -1,7 +1,8 @@
 //! The supervisor: looks where the work went when a server is lost or silent, so that callers need not.
 //!
 //! It asks the other servers, which need not wait for the silent one, every 250 ms until the trouble is over; without
-//! trouble, every 10 s. It holds no lock that callers wait for, and nothing it does blocks them.
+//! trouble, every 10 s, and sentinels every second: a primary that they replaced while it was well goes on taking
+//! writes for some seconds, all of which it then throws away. It holds no lock that callers wait for, and nothing it does blocks them.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use super::refresh;
 
 /// How often servers are asked in peace.
 const IN_PEACE: Duration = Duration::from_secs(10);
+/// How often sentinels are asked in peace.
+const SENTINELS_IN_PEACE: Duration = Duration::from_secs(1);
 /// How often they are asked while one is suspect.
 const IN_TROUBLE: Duration = Duration::from_millis(250);
 
@@ -40,14 +43,18 @@ async fn watch(shared: Weak<Shared>, wake: Arc<tokio::sync::Notify>) {
             return;
         };
         let in_trouble = look(&present).await;
+        let in_peace = match present.topology {
+            Topology::Sentinel { .. } => SENTINELS_IN_PEACE,
+            Topology::Single(_) | Topology::Cluster { .. } => IN_PEACE,
+        };
         drop(present);
         if in_trouble {
             sleep(IN_TROUBLE).await;
             continue;
         }
-        let jitter = IN_PEACE.mul_f64(fastrand::f64() / 5.0);
+        let jitter = in_peace.mul_f64(fastrand::f64() / 5.0);
         // An alarm wakes it; time alone, too.
-        let _ = timeout(IN_PEACE + jitter, wake.notified()).await;
+        let _ = timeout(in_peace + jitter, wake.notified()).await;
     }
 }
 
@@ -59,8 +66,10 @@ async fn look(shared: &Shared) -> bool {
     }
     let map = shared.map();
     let suspects = map.primaries.iter().filter(|node| node.is_suspect());
-    // A good reply closes the breaker.
-    let pings = suspects.map(|node| async { node.one(0, &redis::cmd("PING")).await.is_ok() });
+    // A good reply closes the breaker. The next look at the map does not wait for a silent server.
+    let pings = suspects.map(|node| async {
+        let _ = timeout(IN_TROUBLE, node.one(0, &redis::cmd("PING"))).await;
+    });
     join_all(pings).await;
     refreshed.is_err() || map.primaries.iter().any(|node| node.is_suspect())
 }

@@ -5,6 +5,7 @@
 
 mod provided;
 mod proxy;
+mod redis;
 mod servers;
 
 use std::env;

@@ -2,20 +2,28 @@
 -- KEYS: 1 register, then entry and members in turn
 -- ARGV: 1 the most entries to remove
 -- Returns: how many entries were removed
+-- Removes members, if that is what the key holds.
+local function drop(members)
+  if redis.call('TYPE', members).ok == 'zset' then
+    redis.call('UNLINK', members)
+  end
+end
+
 local stamp = redis.call('GET', KEYS[1])
 local removed, most = 0, tonumber(ARGV[1])
 for at = 2, #KEYS, 2 do
   if removed >= most then
     break
   end
-  local head = redis.call('GETRANGE', KEYS[at], 0, 8)
-  if #head > 0 and not string.find(string.sub(head, 1, 1), '[ECZU]') then
+  local head = redis.pcall('GETRANGE', KEYS[at], 0, 8)
+  if type(head) == 'table' or (#head > 0 and not string.find(string.sub(head, 1, 1), '[ECZU]')) then
     -- Somebody else's: leave it alone.
   elseif #head > 0 and (not stamp or string.sub(head, 2, 9) ~= stamp) then
-    redis.call('UNLINK', KEYS[at], KEYS[at + 1])
+    redis.call('UNLINK', KEYS[at])
+    drop(KEYS[at + 1])
     removed = removed + 1
   elseif #head == 0 or string.sub(head, 1, 1) ~= 'Z' then
-    redis.call('UNLINK', KEYS[at + 1])
+    drop(KEYS[at + 1])
   end
 end
 return removed

@@ -3,7 +3,7 @@
 //! An integer that `set` wrote is sealed under a checksum that Lua does not know. The first addition to it reads it,
 //! checks it, and leaves it in the counter's form; the following ones are one round trip.
 
-use redis::Value;
+use std::sync::Arc;
 
 use super::Inner;
 use super::read::array;
@@ -26,7 +26,7 @@ enum Outcome {
 
 impl Inner {
     pub(super) async fn increment(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         by: i64,
@@ -77,18 +77,24 @@ impl Inner {
             .arg(&fastrand::u64(1..).to_le_bytes()[..])
             .arg(&template[..]);
         let reply = self.link.one(&place.script(&INCREMENT, command)).await?;
-        let mut words = array(reply).into_iter().map(text);
+        let words = array(reply);
+        let mut words = words.iter().map(crate::redis_conn::text);
         let told = (words.next().flatten(), words.next().flatten());
         match (told.0.as_deref(), told.1) {
             (Some("entry"), _) => Ok(Outcome::Entry),
             (Some("overflow"), Some(value)) => Ok(Outcome::Overflow(value)),
-            (Some("sum"), Some(sum)) => sum.parse().map(Outcome::Sum).map_err(|_| unexpected()),
+            (Some("sum"), Some(sum)) => sum.parse().ok().map(Outcome::Sum).ok_or_else(unexpected),
             _ => Err(unexpected()),
         }
     }
 
     /// Adds to a sealed integer and leaves a counter; `None`: somebody changed it meanwhile.
-    async fn convert(&self, namespace: &Namespace, key: &[u8], by: i64) -> Result<Option<i64>> {
+    async fn convert(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+    ) -> Result<Option<i64>> {
         let Some(entry) = self.get_many(namespace, &[key]).await?.pop().flatten() else {
             return Ok(None);
         };
@@ -103,13 +109,9 @@ impl Inner {
             envelope::write_id(&entry.value),
             envelope::write_id(&sealed),
         );
-        let replaced = self.replace_frame(&place, b'C', &rest, old, new).await?;
+        let replaced = self.replace_counter(&place, &rest, old, new).await?;
         Ok(replaced.then_some(sum))
     }
-}
-
-fn text(value: Value) -> Option<String> {
-    crate::redis_conn::text(&value)
 }
 
 fn unexpected() -> Error {

@@ -41,7 +41,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Takes a frame apart; `None`: it is none, or of a layout that this version does not know.
-    pub(super) fn parse(bytes: Bytes) -> Option<Self> {
+    pub(super) fn parse(bytes: &Bytes) -> Option<Self> {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
         let kind = match head[0] {
             b'E' => Kind::Entry,
@@ -127,7 +127,7 @@ mod tests {
         bytes.extend(77_u64.to_le_bytes());
         bytes.extend(b"\x03-42");
         bytes.extend(&sealed);
-        let entry = Frame::parse(bytes.into()).unwrap().into_entry().unwrap();
+        let entry = Frame::parse(&bytes.into()).unwrap().into_entry().unwrap();
         assert_eq!(entry.expires_at_ms, Some(9));
         assert_eq!(envelope::write_id(&entry.value), 77);
         assert_eq!(
@@ -146,7 +146,7 @@ mod tests {
             if let Some(first) = bytes.first_mut() {
                 *first = b"ECZUx"[kind];
             }
-            if let Some(frame) = Frame::parse(bytes.into()) {
+            if let Some(frame) = Frame::parse(&bytes.into()) {
                 let _ = frame.into_entry();
             }
         }

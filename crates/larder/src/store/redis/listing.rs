@@ -110,10 +110,9 @@ impl Inner {
         let names = keys::pattern(namespace, &pattern.literal_prefix());
         let (position, met) = self.scan_node(node, cursor.position, &names, step).await?;
         for name in &met {
-            if let Some(key) = keys::user_key(&self.buckets, namespace, name) {
-                if pattern.matches(key) {
-                    cursor.left.push(key.to_vec());
-                }
+            let key = keys::user_key(&self.buckets, namespace, name);
+            if let Some(key) = key.filter(|key| pattern.matches(key)) {
+                cursor.left.push(key.to_vec());
             }
         }
         (cursor.address, cursor.position) = match nodes.get(index + 1) {
@@ -139,17 +138,17 @@ impl Inner {
             .arg(pattern)
             .arg("COUNT")
             .arg(step);
-        let mut reply = array(self.link.at(node, &command).await?).into_iter();
-        let position = reply
-            .next()
-            .and_then(|value| crate::redis_conn::text(&value));
-        let position = position.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let names = reply.next().map(array).unwrap_or_default().into_iter();
-        let names = names.filter_map(|name| match name {
+        let reply = array(self.link.at(node, &command).await?);
+        // A position that cannot be read must not pass for the end.
+        let Ok([position, names]) = <[Value; 2]>::try_from(reply) else {
+            return Err(unexpected());
+        };
+        let position = crate::redis_conn::text(&position).and_then(|text| text.parse().ok());
+        let names = array(names).into_iter().filter_map(|name| match name {
             Value::BulkString(name) => Some(name),
             _ => None,
         });
-        Ok((position, names.collect()))
+        Ok((position.ok_or_else(unexpected)?, names.collect()))
     }
 
     /// Returns what there is to say of keys, of those only that are valid entries; each once.
@@ -186,7 +185,7 @@ impl Inner {
                 Some(Value::BulkString(register)),
             ) = (head, size, register)
             {
-                let frame = Frame::parse(head.into()).filter(|frame| register == frame.stamp);
+                let frame = Frame::parse(&head.into()).filter(|frame| register == frame.stamp);
                 described.extend(frame.map(|frame| ScannedKey {
                     key: Key::from(key),
                     bytes: (size as u64).saturating_sub(HEAD_BYTES as u64),
@@ -196,6 +195,10 @@ impl Inner {
         }
         Ok(described)
     }
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Internal, "a scan answered something else")
 }
 
 /// The position behind the last server.

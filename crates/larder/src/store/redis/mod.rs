@@ -10,6 +10,7 @@
 //! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
 
 mod builder;
+mod combine;
 mod counter;
 mod frame;
 mod keys;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::Builder;
 
+use self::combine::Combiner;
 use self::keys::Buckets;
 use self::spaces::Spaces;
 use super::{
@@ -59,8 +61,16 @@ const LAYOUT_KEY: &[u8] = b"larder:layout";
 /// # Not guaranteed
 /// What a primary acknowledged and had not yet copied is lost with it (asynchronous replication). A write that timed
 /// out may still be applied, also after a later one over a new connection. A plain put whose caller goes away right
-/// after another process cleared the namespace may leave the key absent. A listing during a resharding may repeat a
-/// key or miss one that moves.
+/// after another process cleared the namespace may leave the key absent; while such a put is under way the key is
+/// absent for a round trip, so that an `add` succeeds. A listing during a resharding may repeat a key or miss one that
+/// moves.
+///
+/// # On a cluster
+/// Get and set go on while slots move; what needs a script (add, delete, increment, sorted sets) waits for its slot to
+/// arrive, as long as the timeouts together, and then fails. While a primary is being replaced, a cluster with
+/// `cluster-require-full-coverage yes`, the default, refuses all calls for a second or so; with `no` only its slots
+/// fail. What a primary still answers after its replica took over is not used once the new one is known, which takes a
+/// second; until then, another process may read from it what has been changed since.
 ///
 /// # Cost
 /// Get, set, add, delete, increment, expire: one round trip. Bulk calls: one to each server that has some of the keys,
@@ -85,6 +95,7 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
+    combiner: Combiner,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -132,6 +143,7 @@ impl Redis {
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
+                combiner: Combiner::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),
@@ -284,6 +296,10 @@ impl Store for Redis {
 
     async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         self.inner.nodes().await.map_err(named)
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.link.epoch()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -18,6 +18,9 @@ use crate::redis_conn::{Call, slot};
 /// Keys of one `SCAN` step, and pairs of keys of one script.
 const STEP: usize = 500;
 const BATCH: usize = 50;
+/// The names of an entry and of its members.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// For each time unit of work the task rests this many.
 const REST: u32 = 4;
 
@@ -37,7 +40,7 @@ async fn run(inner: Weak<Inner>, namespace: Namespace) {
     };
     // A clear during the sweep is seen by the script for all keys that are still to come, and by the next one.
     present.reclaiming().remove(&namespace);
-    let Ok(_turn) = present.reclaim_turn.clone().acquire_owned().await else {
+    let Ok(_turn) = Arc::clone(&present.reclaim_turn).acquire_owned().await else {
         return;
     };
     let mut pattern = keys::pattern(&namespace, b"");
@@ -113,7 +116,7 @@ impl Inner {
         limit: u64,
     ) -> Result<(u64, u64)> {
         let (next, names) = self.scan_node(node, position, pattern, STEP).await?;
-        let mut groups: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<u8>, Vec<Pair>> = BTreeMap::new();
         let is_ours = |name: &&Vec<u8>| {
             let mut tags = self.buckets.all().iter().map(|bucket| &bucket.tag);
             tags.any(|tag| name.starts_with(tag))

@@ -116,7 +116,7 @@ impl Inner {
             .await
             .into_iter();
         let frame = match replies.next().transpose()? {
-            Some(Value::BulkString(bytes)) => Frame::parse(bytes.into()),
+            Some(Value::BulkString(bytes)) => Frame::parse(&bytes.into()),
             _ => None,
         };
         let members = replies.next().transpose()?.map(parse).transpose()?;

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use rustls::crypto::SecureRandom;
 
 use super::frame::Stamp;
 use super::keys::{self, Buckets};
@@ -87,6 +89,15 @@ impl Register {
 }
 
 /// Returns a value for a register that no other register ever had.
+///
+/// It comes from the system: a process that was forked, or started again from a snapshot of its memory, would repeat
+/// its own numbers, and revive with them what was cleared.
 pub(super) fn fresh() -> Stamp {
-    fastrand::u64(1..).to_le_bytes()
+    static SYSTEM: LazyLock<&dyn SecureRandom> =
+        LazyLock::new(|| rustls::crypto::ring::default_provider().secure_random);
+    let mut stamp = Stamp::default();
+    match SYSTEM.fill(&mut stamp) {
+        Ok(()) if stamp != Stamp::default() => stamp,
+        _ => fastrand::u64(1..).to_le_bytes(),
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Inner;
@@ -25,6 +26,9 @@ const MAX_BYTES: usize = 4 << 20;
 /// The longest TTL that Redis takes, with room for its own arithmetic.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
 
+/// Scores and members.
+type Members = Vec<(f64, Bytes)>;
+
 /// A write and the bytes of the entry to store.
 struct Step<'a> {
     place: Place<'a>,
@@ -40,31 +44,51 @@ impl Inner {
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
         let space = self.spaces.of(namespace, &self.buckets);
-        // A put that has to be repeated must not overtake a later write of its key.
-        let mut seen = HashSet::new();
-        let is_alone = writes.len() == 1 || writes.iter().all(|write| seen.insert(write.key));
+        if let [write] = writes {
+            return Ok(vec![self.write_one(namespace, &space, write).await?]);
+        }
         let mut applied = Vec::with_capacity(writes.len());
         let mut rest = writes;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(self.portion(rest));
-            applied.extend(self.write_portion(namespace, &space, now, is_alone).await?);
+            let (now, later) = rest.split_at(portion(rest));
+            applied.extend(self.write_portion(namespace, &space, now).await?);
             rest = later;
         }
         Ok(applied)
     }
 
-    /// Returns how many of the writes fit one pipeline.
-    fn portion(&self, writes: &[Write<'_>]) -> usize {
-        let mut bytes = 0;
-        let fits = writes.iter().take(MAX_COMMANDS).take_while(|write| {
-            let had_room = bytes < MAX_BYTES;
-            bytes += match &write.change {
-                Change::Put(entry) => entry.len(),
-                Change::Delete | Change::Touch => 0,
-            };
-            had_room
-        });
-        fits.count().max(1)
+    async fn write_one(
+        &self,
+        namespace: &Namespace,
+        space: &Space,
+        write: &Write<'_>,
+    ) -> Result<bool> {
+        let place = self.place(space, namespace, write.key);
+        let guess = place.register.guess().filter(|_| is_plain(write));
+        let step = Step {
+            place,
+            write,
+            guess,
+        };
+        if let Some(stamp) = guess {
+            let place = &step.place;
+            let mut look = Cmd::with_capacity(2, place.register.name.len() + 3);
+            look.arg("GET").arg(&place.register.name);
+            let mut pipeline = redis::Pipeline::with_capacity(2);
+            pipeline.add_command(self.plain_put(&step, stamp).command);
+            pipeline.add_command(look);
+            let replies = self
+                .link
+                .pipeline(place.slot, place.lane, &pipeline)
+                .await?;
+            if let [Value::Okay, register] = replies.as_slice() {
+                if self::stamp(register) == Some(stamp) {
+                    return Ok(true);
+                }
+            }
+        }
+        let reply = self.link.one(&self.scripted(&step)?).await?;
+        outcome(&step.place, reply)
     }
 
     async fn write_portion(
@@ -72,16 +96,12 @@ impl Inner {
         namespace: &Namespace,
         space: &Space,
         writes: &[Write<'_>],
-        is_alone: bool,
     ) -> Result<Vec<bool>> {
         let steps: Vec<_> = writes
             .iter()
             .map(|write| {
                 let place = self.place(space, namespace, write.key);
-                let guess = place
-                    .register
-                    .guess()
-                    .filter(|_| is_alone && is_plain(write));
+                let guess = place.register.guess().filter(|_| is_plain(write));
                 Step {
                     place,
                     write,
@@ -207,11 +227,10 @@ impl Inner {
         Expiry::from_ttl_ms(ttl_ms).at(self.clock.now_ms(), None)
     }
 
-    /// Writes the frame of an entry of another kind, if the present one is unchanged.
-    pub(super) async fn replace_frame(
+    /// Writes the frame of a counter, if the present entry is unchanged.
+    pub(super) async fn replace_counter(
         &self,
         place: &Place<'_>,
-        kind: u8,
         rest: &[u8],
         same: u64,
         write_id: u64,
@@ -224,13 +243,25 @@ impl Inner {
             .arg(&same.to_le_bytes()[..])
             .arg(&fresh()[..]);
         command.arg("K").arg(0).arg(&[0_u8; 8][..]);
-        command
-            .arg(&[kind][..])
-            .arg(&write_id.to_le_bytes()[..])
-            .arg(rest);
+        command.arg("C").arg(&write_id.to_le_bytes()[..]).arg(rest);
         let reply = self.link.one(&place.script(&WRITE, command)).await?;
         outcome(place, reply)
     }
+}
+
+/// Returns how many of the writes fit one pipeline, which has each key once: a write that has to be repeated, or to
+/// follow a slot that moves, must not overtake a later one of its key.
+fn portion(writes: &[Write<'_>]) -> usize {
+    let (mut bytes, mut seen) = (0, HashSet::new());
+    let fits = writes.iter().take(MAX_COMMANDS).take_while(|write| {
+        let had_room = bytes < MAX_BYTES && (writes.len() == 1 || seen.insert(write.key));
+        bytes += match &write.change {
+            Change::Put(entry) => entry.len(),
+            Change::Delete | Change::Touch => 0,
+        };
+        had_room
+    });
+    fits.count().max(1)
 }
 
 /// Returns whether `SET` alone can do it.
@@ -254,7 +285,7 @@ fn looks(steps: &[Step<'_>]) -> Vec<usize> {
 }
 
 /// Returns the members of a sealed sorted set, and its envelope without them.
-fn set_of(entry: &bytes::Bytes) -> Result<Option<(Vec<(f64, bytes::Bytes)>, bytes::Bytes)>> {
+fn set_of(entry: &Bytes) -> Result<Option<(Members, Bytes)>> {
     if !envelope::is_sorted_set(entry) {
         return Ok(None);
     }

@@ -1,0 +1,15 @@
+//! The Redis store when servers, the network or other programs misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod clears;
+mod failover;
+mod frames;
+mod history;
+mod hostile;
+mod resharding;
+mod restarts;
+mod rig;
+mod sentinels;
+mod silence;
+mod slots;
