@@ -47,7 +47,8 @@ pub(crate) fn rate(rate: Option<f64>) -> String {
     rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"))
 }
 
-/// What the servers of a store come to. Replicas hold copies, so nothing of theirs is added.
+/// What the servers of a store come to. Replicas hold copies and a fallback
+/// is another store, so nothing of theirs is added.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Totals {
     pub(crate) servers: usize,
@@ -69,7 +70,7 @@ impl Totals {
     pub(crate) fn of(nodes: &[NodeStatus]) -> Self {
         let originals: Vec<&NodeStatus> = nodes
             .iter()
-            .filter(|node| node.role != NodeRole::Replica)
+            .filter(|node| !matches!(node.role, NodeRole::Replica | NodeRole::Fallback))
             .collect();
         let sum = |figure: fn(&NodeStatus) -> Option<u64>| {
             let figures: Vec<u64> = originals.iter().filter_map(|node| figure(node)).collect();
@@ -87,7 +88,10 @@ impl Totals {
             .filter_map(|node| node.operations_per_second)
             .collect();
         Self {
-            servers: nodes.len(),
+            servers: nodes
+                .iter()
+                .filter(|node| node.role != NodeRole::Fallback)
+                .count(),
             down: nodes.iter().filter(|node| node.problem.is_some()).count(),
             memory_bytes: sum(|node| node.memory_bytes),
             // One server without a bound is a store without one.

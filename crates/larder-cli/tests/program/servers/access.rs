@@ -138,7 +138,7 @@ fn the_user_of_the_guide_may_do_everything_on_its_prefix_and_nothing_else() {
 }
 
 #[test]
-fn a_permission_that_a_script_lacks_is_named_as_one() {
+fn a_permission_that_is_missing_is_named_also_of_a_script() {
     let server = RedisServer::start().unwrap();
     permit(&server, "shop");
     let home = Home::new();
@@ -151,6 +151,9 @@ fn a_permission_that_a_script_lacks_is_named_as_one() {
         ),
     );
     home.run("cache incr visits").ok();
+    server.call(&["ACL", "SETUSER", "shop", "-info"]).unwrap();
+    let text = home.run("doctor").ok();
+    assert!(text.contains("allow +info"), "{text}");
     for command in ["incrby", "getrange"] {
         let rule = format!("-{command}");
         server.call(&["ACL", "SETUSER", "shop", &rule]).unwrap();

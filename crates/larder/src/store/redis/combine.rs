@@ -16,8 +16,9 @@ use crate::error::Result;
 use crate::redis_conn::Call;
 use crate::store::Entry;
 
-/// The most reads of one batch.
-const MAX_BATCH: usize = 512;
+/// The most reads of one batch. Several small ones keep client and server busy at the same time, where one big one
+/// would let each wait for the other.
+pub(super) const MAX_BATCH: usize = 16;
 
 /// A valid entry, if there is one.
 pub(super) type Found = Option<(Kind, Entry)>;

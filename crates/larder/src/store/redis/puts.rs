@@ -14,10 +14,11 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::oneshot;
 
 use super::Inner;
+use super::combine::MAX_BATCH;
 use super::frame::Stamp;
 use super::queue::{Duty, abandoned};
 use super::spaces::Space;
-use super::write::{MAX_BYTES, MAX_COMMANDS, stamp};
+use super::write::{MAX_BYTES, stamp};
 use crate::error::Result;
 
 /// A plain put.
@@ -113,7 +114,7 @@ fn sort(waiting: Vec<Waiting>) -> Vec<Batch> {
         let bytes = one.put.bytes;
         // The latest of its kind; an earlier one is full.
         match batches.iter_mut().rev().find(fits) {
-            Some(batch) if batch.puts.len() < MAX_COMMANDS && batch.bytes < MAX_BYTES => {
+            Some(batch) if batch.puts.len() < MAX_BATCH && batch.bytes < MAX_BYTES => {
                 batch.bytes += bytes;
                 batch.puts.push(one);
             }

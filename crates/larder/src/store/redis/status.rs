@@ -10,7 +10,7 @@ use super::Inner;
 use super::read::array;
 use crate::breaker::State;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::redis_conn::{Node, text};
 use crate::store::node::median_us;
 use crate::store::{NodeRole, NodeStatus, StoreStats};
@@ -20,6 +20,7 @@ const PINGS: usize = 5;
 /// A clock that is off by more than this makes expiry visibly wrong.
 const MAX_SKEW_MS: i64 = 1_000;
 
+const NO_FIGURES: &str = "the user may not ask for its figures: allow +info";
 const NEEDS_ALL_SLOTS: &str = "cluster-require-full-coverage is yes: when one primary is lost without a replica, \
      the others refuse all calls; set it to no";
 
@@ -113,6 +114,16 @@ impl Inner {
         let mut status = NodeStatus::new(node.address(), role);
         let info = match self.info(node).await {
             Ok(info) => info,
+            Err(error) if error.kind() == ErrorKind::InvalidConfig => {
+                // It may well serve a user who must not ask.
+                status.latency_us = self.latency(node).await;
+                if status.latency_us.is_none() {
+                    status.problem = Some(error.explained());
+                } else {
+                    status.warnings.push(NO_FIGURES.to_owned());
+                }
+                return status;
+            }
             Err(error) => {
                 status.problem = Some(error.explained());
                 return status;

@@ -23,7 +23,7 @@ use crate::redis_conn::Call;
 use crate::store::{Change, Condition, Expiry, Write, sorted_set};
 
 /// The most commands and bytes of one pipeline.
-pub(super) const MAX_COMMANDS: usize = 512;
+const MAX_COMMANDS: usize = 512;
 pub(super) const MAX_BYTES: usize = 4 << 20;
 /// The longest TTL that Redis takes, with room for its own arithmetic.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
