@@ -1,6 +1,6 @@
 //! Measures Larder beside its limits and its peers, in one run, and prints ratios.
 //!
-//! `cargo xtask bench [l1|l1-size|sqlite|file|codec|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
+//! `cargo xtask bench [l1|l1-ratio|sqlite|file|codec|redis|memcached|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
 //! several rounds; peers run one after the other inside each round, so that a burst of other work hits all of them.
 
 mod cli;
@@ -9,6 +9,7 @@ mod file;
 mod l1;
 mod l1_ratio;
 mod measure;
+mod network;
 mod sqlite;
 mod workload;
 
@@ -20,13 +21,18 @@ const BENCHES: &[Bench] = &[
     ("sqlite", "embedded store against bare rusqlite", sqlite::run),
     ("file", "file store against plain files", file::run),
     ("codec", "decode cost per codec", codec::run),
+    ("redis", "Redis store against the bare client", network::redis::run),
+    ("memcached", "Memcached store against a client crate", network::memcached::run),
     ("cli", "whole-process time of `cache get`", cli::run),
 ];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if wanted == ["l1-memory"] {
-        return l1_ratio::memory_per_entry();
+    match wanted.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["l1-memory"] => return l1_ratio::memory_per_entry(),
+        ["redis-pinned"] => return network::redis::pinned(),
+        ["memcached-pinned"] => return network::memcached::pinned(),
+        _ => {}
     }
     let unknown = wanted.iter().find(|name| !BENCHES.iter().any(|(known, ..)| known == name));
     if let Some(unknown) = unknown {

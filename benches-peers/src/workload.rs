@@ -26,6 +26,11 @@ pub fn zipf(count: usize, exponent: f64, accesses: usize, seed: u64) -> Vec<usiz
 
 /// A thousand bytes that do not compress, and that are below the size where compression is tried.
 pub fn noise() -> Bytes {
+    noise_of(1000)
+}
+
+/// That many bytes that do not compress.
+pub fn noise_of(bytes: usize) -> Bytes {
     let mut rng = SmallRng::seed_from_u64(42);
-    (0..1000).map(|_| rand::Rng::random::<u8>(&mut rng)).collect::<Vec<u8>>().into()
+    (0..bytes).map(|_| rand::Rng::random::<u8>(&mut rng)).collect::<Vec<u8>>().into()
 }

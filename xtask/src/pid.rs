@@ -18,6 +18,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long the kernel may take to bury a process after SIGKILL.
 const BURIAL: Duration = Duration::from_secs(2);
 
+/// How long a process may take to stop after SIGSTOP.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
 /// One process, past or present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pid {
@@ -29,6 +32,7 @@ pub(crate) struct Pid {
 /// What the kernel says about a number.
 struct Status {
     is_zombie: bool,
+    is_stopped: bool,
     started: u64,
 }
 
@@ -77,9 +81,17 @@ impl Pid {
         }
     }
 
-    /// Stops the process where it is (SIGSTOP); it stays alive.
+    /// Stops the process where it is (SIGSTOP) and returns once it stands; it stays alive.
     pub(crate) fn pause(self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + STANDSTILL;
+        while status(self.number).is_some_and(|status| !status.is_stopped) {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Lets a stopped process go on (SIGCONT).
@@ -137,6 +149,7 @@ fn parse(stat: &str) -> Option<Status> {
     let started = fields.nth(18)?.parse().ok()?;
     Some(Status {
         is_zombie: matches!(state, "Z" | "X" | "x"),
+        is_stopped: state == "T",
         started,
     })
 }

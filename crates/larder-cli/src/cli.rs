@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Print, check or write the configuration
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Look at the servers behind the stores
+    #[command(subcommand, after_help = exit::HELP)]
+    Node(commands::node::Command),
     /// Check that everything the cache needs is well
     Doctor(commands::doctor::Args),
     /// Serve the HTTP API and the status page

@@ -42,14 +42,21 @@ impl ConfirmArgs {
 /// What is about to be removed.
 #[derive(Debug)]
 pub(crate) struct Removal {
-    pub(crate) entries: u64,
+    /// How many; `None` where the store cannot tell.
+    pub(crate) entries: Option<u64>,
     pub(crate) sample: Vec<Key>,
 }
 
 impl Removal {
-    /// Looks up what matches.
+    /// Looks up what matches; where keys cannot be listed, nothing is known of it.
     pub(crate) async fn of(session: &Session<'_>, pattern: &[u8]) -> Outcome<Self> {
-        let entries = session.cache.count(pattern).await?;
+        if !session.cache.capabilities().enumeration {
+            return Ok(Self {
+                entries: None,
+                sample: Vec::new(),
+            });
+        }
+        let entries = Some(session.cache.count(pattern).await?);
         let (keys, _) = session.cache.keys_page(pattern, None, SAMPLE_KEYS).await?;
         let sample = keys.into_iter().map(|scanned| scanned.key).collect();
         Ok(Self { entries, sample })
@@ -59,15 +66,17 @@ impl Removal {
     pub(crate) fn describe(&self, session: &Session<'_>) -> String {
         let cache = session.cache.name();
         let store = session.cache.store_name();
-        let mut text = format!(
-            "{} entries of the cache {cache} (store {store})",
-            self.entries
-        );
+        let Some(entries) = self.entries else {
+            return format!(
+                "every entry of the cache {cache}; the store {store} cannot tell how many there are"
+            );
+        };
+        let mut text = format!("{entries} entries of the cache {cache} (store {store})");
         for key in &self.sample {
             text.push_str(&format!("\n  {}", escape::text(key.as_bytes())));
         }
-        if self.entries > self.sample.len() as u64 {
-            let more = self.entries - self.sample.len() as u64;
+        if entries > self.sample.len() as u64 {
+            let more = entries - self.sample.len() as u64;
             text.push_str(&format!("\n  and {more} more"));
         }
         text

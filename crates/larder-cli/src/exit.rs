@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Refused = 2,
     /// There is no such entry.
     Missing = 3,
-    /// A part was done, then it failed.
+    /// A part was done, then it failed; some servers are down.
     Partial = 4,
     /// The store cannot be reached, or did not answer in time.
     Unreachable = 5,
@@ -37,7 +37,7 @@ Exit codes:
   1    the command failed
   2    wrong usage, or refused (a removal without a terminal and without --yes)
   3    miss: there is no such entry
-  4    a part was done, then it failed
+  4    a part was done, then it failed; some servers of a store are down
   5    the store cannot be reached
   6    doctor found something unhealthy
   130  interrupted

@@ -53,7 +53,7 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted", message)
     }
 
-    /// Says what was done before this failure.
+    /// Says what was done before this failure, or what can be done about it.
     pub(crate) fn after(mut self, done: &str) -> Self {
         self.message = format!("{}; {done}", self.message);
         self
@@ -93,7 +93,11 @@ impl From<larder::Error> for Failure {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
+            let text = error.to_string();
+            // A client often wraps an error in one of the same words.
+            if !message.contains(&text) {
+                message.push_str(&format!(": {text}"));
+            }
             cause = error.source();
         }
         Self::new(exit, &snake_case(&format!("{:?}", error.kind())), message)

@@ -19,6 +19,7 @@ mod input;
 mod interrupt;
 mod json;
 mod log;
+mod nodes;
 mod open;
 mod output;
 mod progress;

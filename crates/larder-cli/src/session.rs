@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::cli::GlobalArgs;
 use crate::escape;
+use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::open::open_larder;
 use crate::output::Output;
@@ -34,6 +35,16 @@ impl<'a> Session<'a> {
             cache,
             output,
         })
+    }
+
+    /// Refuses early what needs a list of keys, on a store that has none; `otherwise` says what to do instead.
+    pub(crate) fn needs_listing(&self, otherwise: &str) -> Outcome<()> {
+        if self.cache.capabilities().enumeration {
+            return Ok(());
+        }
+        let store = self.cache.store_name();
+        let message = format!("{store} cannot list its keys: {otherwise}");
+        Err(Failure::new(Exit::Failed, "unsupported", message))
     }
 
     /// Hands what was counted to the store, so that `status` shows it, without keeping anybody waiting: the output is

@@ -2,17 +2,25 @@
 
 use std::fmt::Write as _;
 
-/// Rows of cells: the first column left, the others right aligned.
+/// Rows of cells: the first column, or the first few, left, the others right aligned.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    left: usize,
 }
 
 impl Table {
     pub(crate) fn new(header: &[&str]) -> Self {
         Self {
             rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()],
+            left: 1,
         }
+    }
+
+    /// Aligns the first `columns` to the left.
+    pub(crate) fn left(mut self, columns: usize) -> Self {
+        self.left = columns;
+        self
     }
 
     pub(crate) fn row(&mut self, cells: Vec<String>) {
@@ -28,12 +36,15 @@ impl Table {
                 text.push('\n');
             }
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let gap = if column == 0 { "" } else { "  " };
                 // Writing to a String cannot fail.
-                let _ = match column {
-                    0 => write!(text, "{cell:<width$}"),
-                    _ => write!(text, "  {cell:>width$}"),
+                let _ = if column < self.left {
+                    write!(text, "{gap}{cell:<width$}")
+                } else {
+                    write!(text, "{gap}{cell:>width$}")
                 };
             }
+            text.truncate(text.trim_end_matches(' ').len());
         }
         text
     }
@@ -78,6 +89,11 @@ pub(crate) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}%", ratio * 100.0))
 }
 
+/// Returns a number of bytes, or a dash where there is none.
+pub(crate) fn size(size: Option<u64>) -> String {
+    size.map_or_else(|| "-".to_owned(), bytes)
+}
+
 /// Returns a number, or a dash where there is none.
 pub(crate) fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
@@ -92,6 +108,9 @@ mod tests {
         let mut table = Table::new(&["CACHE", "HITS"]);
         table.row(vec!["default".into(), "12".into()]);
         assert_eq!(table.render(), "CACHE    HITS\ndefault    12");
+        let mut table = Table::new(&["A", "B", "C"]).left(2);
+        table.row(vec!["a".into(), "bb".into(), "cc".into()]);
+        assert_eq!(table.render(), "A  B    C\na  bb  cc");
     }
 
     #[test]

@@ -140,6 +140,29 @@ impl Error {
         self
     }
 
+    /// Returns the message with its causes, each said once.
+    #[cfg(any(feature = "memcached", feature = "redis"))]
+    pub(crate) fn explained(&self) -> String {
+        let mut text = self.message().to_owned();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(&format!(": {said}"));
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    /// Names the store as the configuration does, whatever an inner layer called it.
+    #[cfg(feature = "config")]
+    #[must_use]
+    pub(crate) fn in_store(mut self, name: &str) -> Self {
+        self.0.store = Some(name.to_owned().into());
+        self
+    }
+
     /// Names the operation, unless an inner layer named it already.
     #[must_use]
     pub fn operation(mut self, name: &'static str) -> Self {

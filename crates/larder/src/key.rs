@@ -265,6 +265,17 @@ impl Namespace {
     pub(crate) fn internal(prefix: &str) -> Self {
         Self(Key::join([prefix, "", "internal"]))
     }
+
+    /// Returns a namespace for a store's own records. It has four parts or more, so [`Namespace::new`] makes none like it.
+    pub(crate) fn reserved(parts: &[&[u8]]) -> Self {
+        let reserved: [&[u8]; 3] = [b"", b"", b"reserved"];
+        Self(Key::join(reserved.iter().chain(parts)))
+    }
+
+    /// Returns the namespace of this name, which another namespace's [`Namespace::as_bytes`] gave.
+    pub(crate) fn from_name(name: &[u8]) -> Self {
+        Self(Key::from(name))
+    }
 }
 
 impl fmt::Display for Namespace {
@@ -306,5 +317,9 @@ mod tests {
     fn namespaces_cannot_be_forged_through_their_parts() {
         assert_ne!(Namespace::new("a:b", "c", 1), Namespace::new("a", "b:c", 1));
         assert_ne!(Namespace::new("app", "", 1), Namespace::internal("app"));
+        let reserved = Namespace::reserved(&[b"x"]);
+        assert_ne!(Namespace::new("", "", 1), reserved);
+        assert_ne!(Namespace::new(":", "reserved:x", 1), reserved);
+        assert_eq!(Namespace::from_name(reserved.as_bytes()), reserved);
     }
 }

@@ -45,7 +45,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 #[cfg(feature = "config")]
-pub use larder::Larder;
+pub use larder::{Larder, StoreNodes};
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
 #[cfg(feature = "memcached")]

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use larder::store::{
-    Capabilities, Entry, Expiry, ScanPage, SortedSetOp, SortedSetReply, StoreStats, Write,
+    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, StoreStats,
+    Write,
 };
 use larder::{
     Cache, Clock, Glob, Local, ManualClock, MemoryStore, Namespace, NullStore, Result, Store,
@@ -133,6 +134,14 @@ impl Store for Slow {
 
     async fn prune(&self, limit: usize) -> Result<u64> {
         self.inner.prune(limit).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        self.inner.nodes().await
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.connection_epoch()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -18,7 +18,8 @@ use bytes::Bytes;
 #[cfg(feature = "sqlite")]
 use larder::SqliteStore;
 use larder::store::{
-    Capabilities, Entry, Expiry, ScanPage, SortedSetOp, SortedSetReply, StoreStats, Write,
+    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, StoreStats,
+    Write,
 };
 use larder::{Cache, Clock, Glob, Local, MemoryStore, Namespace, NullStore, Result, Store};
 
@@ -390,6 +391,14 @@ impl Store for Delayed {
 
     async fn prune(&self, limit: usize) -> Result<u64> {
         self.inner.prune(limit).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeStatus>> {
+        self.inner.nodes().await
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.connection_epoch()
     }
 
     async fn ping(&self) -> Result<()> {

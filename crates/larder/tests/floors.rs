@@ -45,8 +45,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "store",
         &["serde_json", "axum", "crate::cache", "crate::config"],
     ),
-    ("codec", &["rusqlite", "axum", "redis"]),
-    ("envelope", &["rusqlite", "axum", "redis"]),
+    ("codec", &["rusqlite", "axum", "redis::"]),
+    ("envelope", &["rusqlite", "axum", "redis::"]),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

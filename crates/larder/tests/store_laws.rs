@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder::store::{Memory, MemoryBuilder, Null, Store};
+use larder::store::{Fallback, Memory, MemoryBuilder, Null, Store};
 use larder::testing::FlakyStore;
 use larder::testing::store::{StoreUnderTest, check, conditions, entries, expiry, health};
 use larder::{ManualClock, store_conformance};
@@ -40,6 +40,17 @@ store_conformance!(
 );
 store_conformance!(shared_store, shared());
 store_conformance!(flaky_store_at_rest, calm());
+
+/// As long as the primary is up, a fallback is the primary.
+fn fallback() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let primary = Memory::builder().clock(time.clock()).build();
+    let primary = Arc::new(primary.expect("a store in memory"));
+    let store = Fallback::new(primary, Arc::new(Memory::new()));
+    StoreUnderTest::new(store.expect("a standby that keeps and lists")).time(time)
+}
+
+store_conformance!(fallback_store_with_a_healthy_primary, fallback());
 
 /// The store that keeps nothing obeys the laws of absence, and says honestly what it cannot do.
 #[test]

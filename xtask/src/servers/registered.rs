@@ -83,7 +83,7 @@ fn redis(dir: &Path) -> Result<Started> {
 }
 
 fn redis_cluster(dir: &Path) -> Result<Started> {
-    let cluster = RedisCluster::start_in(dir, Lifetime::Own)?;
+    let cluster = RedisCluster::start_in(dir, Lifetime::Own, &[])?;
     Ok(Started {
         exports: vec![export("REDIS_CLUSTER", &list(&cluster.addresses()))],
         processes: cluster.into_processes(),
@@ -91,7 +91,7 @@ fn redis_cluster(dir: &Path) -> Result<Started> {
 }
 
 fn redis_sentinel(dir: &Path) -> Result<Started> {
-    let group = RedisSentinel::start_in(dir, Lifetime::Own)?;
+    let group = RedisSentinel::start_in(dir, Lifetime::Own, &[])?;
     Ok(Started {
         exports: vec![export("REDIS_SENTINELS", &list(&group.addresses()))],
         processes: group.into_processes(),

@@ -30,7 +30,9 @@ pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
         let printed = json!({"cache": cache, "removed": removed, "dry_run": false});
         session.output.json(&printed)?;
     } else {
-        session.output.line(removed)?;
+        if let Some(removed) = removed {
+            session.output.line(removed)?;
+        }
         session
             .output
             .note(format_args!("the cache {cache} is empty"));

@@ -31,6 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
+    session.needs_listing("its entries can only be read one by one, by their names")?;
     if args.file.as_os_str() == "-" {
         session.output.flush()?;
         let mut stdout = BufWriter::new(io::stdout());
@@ -83,10 +84,11 @@ async fn write(args: &Args, session: &Session<'_>, sink: &mut impl Write) -> Out
     let mut interrupt = Interrupt::listen()?;
     let (cache, pattern) = (&session.cache, args.pattern.as_bytes());
     let bar = progress_bar(session, pattern).await?;
+    // A store that fails at once must not leave half a file behind.
+    let (mut keys, mut cursor) = cache.keys_page(pattern, None, PAGE_KEYS).await?;
     transfer::write_line(sink, &Header::new(cache.name()))?;
-    let (mut cursor, mut entries) = (None, 0);
+    let mut entries = 0;
     loop {
-        let (keys, next) = cache.keys_page(pattern, cursor, PAGE_KEYS).await?;
         for scanned in keys {
             // An entry that expired since the listing is left out.
             if let Some(line) = EntryLine::read(cache, scanned.key.as_bytes()).await? {
@@ -95,7 +97,6 @@ async fn write(args: &Args, session: &Session<'_>, sink: &mut impl Write) -> Out
             }
         }
         bar.set_position(entries);
-        cursor = next;
         if cursor.is_none() {
             break;
         }
@@ -103,6 +104,7 @@ async fn write(args: &Args, session: &Session<'_>, sink: &mut impl Write) -> Out
             let message = "interrupted: the export is incomplete";
             return Err(Failure::interrupted(message));
         }
+        (keys, cursor) = cache.keys_page(pattern, cursor, PAGE_KEYS).await?;
     }
     transfer::write_line(sink, &Trailer { entries })?;
     bar.finish_and_clear();

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use larder::Cache;
 use larder::store::ScannedKey;
 use serde::Serialize;
 
@@ -46,26 +47,28 @@ struct Printed {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
-    let mut cursor = args.cursor.as_deref().map(decode_cursor).transpose()?;
+    let cursor = args.cursor.as_deref().map(decode_cursor).transpose()?;
     let mut left = args.limit.unwrap_or(usize::MAX);
     if left == 0 {
         return Err(Failure::usage("a limit of zero lists nothing"));
     }
+    session.needs_listing("`larder cache get KEY` reads an entry by its name")?;
+    let pattern = args.pattern.as_bytes();
+    let page = async |cache: &Cache, cursor, left: usize| {
+        cache.keys_page(pattern, cursor, left.min(PAGE_KEYS)).await
+    };
+    // A store that fails at once must not leave half a document behind.
+    let (mut keys, mut cursor) = page(&session.cache, cursor, left).await?;
     let mut printer = Printer::start(args, session)?;
     loop {
-        let cache = &printer.session.cache;
-        let pattern = args.pattern.as_bytes();
-        let (keys, next) = cache
-            .keys_page(pattern, cursor, left.min(PAGE_KEYS))
-            .await?;
         left = left.saturating_sub(keys.len());
         for key in &keys {
             printer.print(key)?;
         }
-        cursor = next;
         if cursor.is_none() || left == 0 {
             return printer.finish(cursor.as_ref());
         }
+        (keys, cursor) = page(&printer.session.cache, cursor, left).await?;
     }
 }
 

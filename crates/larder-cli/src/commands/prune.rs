@@ -7,7 +7,6 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::session::Session;
-use crate::table;
 
 /// Expired entries removed between two looks for Ctrl-C.
 const STEP_ENTRIES: usize = 1000;
@@ -24,10 +23,14 @@ pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     let store = session.cache.store_name();
     if args.confirm.dry_run {
         let entries = session.cache.stats().await?.store.entries;
-        let text = format!(
-            "would remove the expired ones of the {} entries of the store {store}",
-            table::number(entries)
-        );
+        let text = match entries {
+            Some(entries) => {
+                format!(
+                    "would remove the expired ones of the {entries} entries of the store {store}"
+                )
+            }
+            None => format!("would remove the expired entries of the store {store}"),
+        };
         let printed = json!({"store": store, "entries": entries, "dry_run": true});
         session.output.result(text, &printed)?;
         return Ok(Exit::Ok);

@@ -28,15 +28,22 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
     args.confirm.check(session.global)?;
+    session.needs_listing(
+        "`larder cache delete KEY` removes an entry by its name, `larder cache clear` all of the cache",
+    )?;
     let pattern = args.pattern.as_bytes();
     let removal = Removal::of(session, pattern).await?;
     if args.confirm.dry_run {
         return removal.show(session);
     }
-    if !args.confirm.yes && removal.entries > 0 {
+    if !args.confirm.yes && removal.entries != Some(0) {
         removal.ask(session)?;
     }
-    let bar = progress::bar(session.global, "purge", Total::Entries(removal.entries));
+    let bar = progress::bar(
+        session.global,
+        "purge",
+        Total::Entries(removal.entries.unwrap_or(0)),
+    );
     let removed = remove(session, pattern, &bar).await?;
     bar.finish_and_clear();
     let printed = json!({"cache": session.cache.name(), "removed": removed, "dry_run": false});

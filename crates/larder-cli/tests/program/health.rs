@@ -48,7 +48,7 @@ fn doctor_finds_what_is_wrong() {
     let home = Home::new();
     let ran = unreachable(&home, "doctor");
     let text = ran.exits(6);
-    assert!(text.contains("fail  open: "), "{text}");
+    assert!(text.contains("fail  store main: "), "{text}");
     let ran = unreachable(&home, "doctor --json");
     let report: serde_json::Value = serde_json::from_str(&ran.exits(6)).unwrap();
     assert_eq!(report["healthy"], false);

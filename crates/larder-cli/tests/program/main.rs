@@ -6,6 +6,7 @@ mod health;
 mod keys;
 mod removal;
 mod serve;
+mod servers;
 mod status;
 mod support;
 mod terminal;

@@ -54,6 +54,9 @@ async fn flush_forever(cache: Weak<Inner>) {
 impl Cache {
     /// Returns what this process and all processes did with this cache, and figures of the store.
     ///
+    /// What the store cannot tell because it is down at the moment is left out, as long as it has figures at all: then the
+    /// total is what this process did, and the number of entries is unknown.
+    ///
     /// Cost: some round trips, and a count of the cache's entries.
     ///
     /// # Errors
@@ -61,14 +64,14 @@ impl Cache {
     pub async fn stats(&self) -> Result<CacheStats> {
         let inner = &self.inner;
         let process = inner.counters.snapshot();
+        let store = inner.store.stats().await?;
         let total = if inner.capabilities.shared {
-            inner.flush_counters().await?;
-            read_counts(&*inner.store, &inner.internal, &inner.name).await?
+            present(inner.total().await)?.unwrap_or(process)
         } else {
             process
         };
         let entries = if inner.capabilities.enumeration {
-            Some(inner.store.count(&inner.namespace, &Glob::all()).await?)
+            present(inner.store.count(&inner.namespace, &Glob::all()).await)?
         } else {
             None
         };
@@ -77,7 +80,7 @@ impl Cache {
             total,
             entries,
             local: inner.local.as_ref().map(super::local::Tier::figures),
-            store: inner.store.stats().await?,
+            store,
         })
     }
 
@@ -118,7 +121,21 @@ impl Cache {
     }
 }
 
+/// Returns what a store that is down cannot tell as `None`.
+fn present<T>(told: Result<T>) -> Result<Option<T>> {
+    match told {
+        Err(error) if error.is_retryable() => Ok(None),
+        told => told.map(Some),
+    }
+}
+
 impl Inner {
+    /// Returns what all processes did, this one included up to now.
+    async fn total(&self) -> Result<Counts> {
+        self.flush_counters().await?;
+        read_counts(&*self.store, &self.internal, &self.name).await
+    }
+
     async fn flush_counters(&self) -> Result<()> {
         if !(self.capabilities.shared && self.capabilities.counters) {
             return Ok(());

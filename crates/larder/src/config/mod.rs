@@ -70,6 +70,7 @@ use crate::error::Result;
 const DEFAULT_CACHE: &str = "default";
 
 /// A configuration with its history.
+#[derive(Clone)]
 pub struct Loaded {
     /// What is in effect.
     pub config: Config,

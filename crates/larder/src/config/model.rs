@@ -44,8 +44,10 @@ pub struct Config {
 pub struct CacheSection {
     /// The default cache: the name of a store, or of a cache of [`Config::caches`]. Both exist.
     pub default: String,
-    /// The store that is used while the default cache's store is down; never that store itself.
+    /// The embedded store that stands in while a store with servers is down; never the default cache's store itself.
     pub fallback: Option<String>,
+    /// Whether opening goes on with the fallback when servers cannot be reached, instead of failing. Default `false`.
+    pub falls_back_at_start: bool,
     /// What caches do unless `[caches.*]` says otherwise.
     pub settings: CacheSettings,
 }
@@ -171,6 +173,8 @@ impl Config {
             cache: CacheSection {
                 default: cache.text("default").unwrap_or_default(),
                 fallback: cache.text("fallback").filter(|name| name != "none"),
+                falls_back_at_start: cache.text("fallback_at_start").as_deref()
+                    == Some("fall-back"),
                 settings: CacheSettings::read(&cache),
             },
             stores: names("stores")

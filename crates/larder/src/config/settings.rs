@@ -17,7 +17,7 @@ pub(super) struct Entry {
 }
 
 /// All settings by place, and the tables that are there, empty ones too.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     entries: BTreeMap<SettingPath, Entry>,
     tables: BTreeMap<SettingPath, Origin>,

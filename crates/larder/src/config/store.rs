@@ -64,6 +64,14 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Returns whether the store is in this process or on this host's disks; else it is on servers.
+    #[must_use]
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::Memory | Self::Sqlite | Self::File | Self::Null)
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -188,6 +196,22 @@ pub struct HealthConfig {
 }
 
 impl StoreConfig {
+    /// Names the servers and the database, without credentials: the same for all processes that use them.
+    pub(crate) fn servers_label(&self) -> String {
+        let mut parts = vec![self.driver.name().to_owned()];
+        if let Some(connection) = &self.connection {
+            let url = connection.url.iter();
+            parts.extend(url.map(|url| url::without_credentials(url.expose())));
+            parts.extend(connection.servers.iter().cloned());
+            parts.extend(connection.service.clone());
+            parts.extend(connection.database.map(|number| number.to_string()));
+        }
+        for node in self.sharding.iter().flat_map(|sharding| &sharding.nodes) {
+            parts.push(url::without_credentials(node.url.expose()));
+        }
+        parts.join(" ")
+    }
+
     pub(super) fn read(table: &Table<'_>) -> Self {
         let driver = table
             .text("driver")

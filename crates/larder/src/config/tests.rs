@@ -264,6 +264,7 @@ fn the_redis_variables_make_the_implied_store() {
     let config = &loaded.config;
     assert_eq!(config.cache.default, "redis");
     assert_eq!(config.cache.fallback.as_deref(), Some("file"));
+    assert!(config.cache.falls_back_at_start);
     assert_eq!(
         config.stores["file"].path,
         Some("/var/cache/glueful".into())
@@ -295,6 +296,7 @@ fn null_and_empty_variables_are_none() {
     assert_eq!(connection.urls(None)[0].expose(), "redis://127.0.0.1:6379");
     assert_eq!(config.cache.settings.prefix, "");
     assert_eq!(config.cache.fallback, None);
+    assert!(!config.cache.falls_back_at_start);
 }
 
 #[test]
@@ -413,6 +415,22 @@ fn a_fallback_to_the_default_store_itself_is_dropped_with_a_warning() {
     assert_eq!(loaded.warnings.len(), 1);
     let loaded = load("[cache]\nfallback = \"sqlite\"", &[]);
     assert_eq!(loaded.config.cache.fallback, None);
+}
+
+#[test]
+fn what_opening_does_without_servers_is_a_setting_of_its_own() {
+    let at_start = |text: &str, environment: &[(&str, &str)]| {
+        load(text, environment).config.cache.falls_back_at_start
+    };
+    let seeds = ("CACHE_FALLBACK_FILE", "true");
+    let own = ("LARDER__CACHE__FALLBACK_AT_START", "fall-back");
+    let redis = "[cache]\ndefault = \"redis\"\nfallback = \"sqlite\"\n";
+    let fails = format!("{redis}fallback_at_start = \"fail\"\n");
+    assert!(!at_start(redis, &[]));
+    assert!(at_start(redis, &[own]));
+    assert!(at_start(redis, &[seeds]));
+    assert!(!at_start(&fails, &[seeds]), "the file is about just that");
+    assert!(at_start(&fails, &[own]));
 }
 
 #[test]

@@ -32,6 +32,13 @@ pub(super) fn split(url: &str) -> Option<Parts<'_>> {
     })
 }
 
+/// Returns host and path, without credentials and options: what tells servers apart.
+pub(super) fn without_credentials(url: &str) -> String {
+    let rest = split(url).map_or(url, |parts| parts.rest);
+    let place = rest.split('?').next().unwrap_or_default();
+    place.trim_end_matches('/').to_owned()
+}
+
 /// Returns the URL without what must not be shown.
 ///
 /// Everything up to the last `@` counts as credentials, so that a password with an unescaped `/`

@@ -1,7 +1,9 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
 mod network;
+mod nodes;
 mod open;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +13,8 @@ use crate::cache::Cache;
 use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
+
+pub use self::nodes::StoreNodes;
 
 /// The name that always means the default cache.
 const DEFAULT: &str = "default";
@@ -80,14 +84,7 @@ impl Larder {
     /// As [`Larder::open`].
     pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
         loaded.warnings.extend(open::without_effect(&loaded.config));
-        let mut stores = BTreeMap::new();
-        for (name, config) in &loaded.config.stores {
-            let store = open::store(config).await;
-            stores.insert(
-                name.clone(),
-                store.map_err(|error| error.store(name.clone()))?,
-            );
-        }
+        let stores = open::stores(&loaded.config).await?;
         let default = configured(&loaded.config, &stores, DEFAULT)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

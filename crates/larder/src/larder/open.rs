@@ -3,23 +3,60 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::network;
+use super::standby::Standby;
 use crate::cache::{Builder, Cache, Local};
 use crate::config::{CacheConfig, Config, Driver, LocalConfig, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Memory, Null, Store};
 use crate::ttl::Ttl;
 
-/// Opens a store.
+/// Opens all stores; those on servers last, for their fallback is one of the others.
+///
+/// # Errors
+/// The stores', with the name of the store: `Unsupported`: the driver is not built in.
+pub(super) async fn stores(config: &Config) -> Result<BTreeMap<String, Arc<dyn Store>>> {
+    let (on_servers, embedded): (Vec<_>, Vec<_>) = config
+        .stores
+        .iter()
+        .partition(|(_, store)| !store.driver.is_embedded());
+    let mut stores = BTreeMap::new();
+    for (name, store_config) in embedded {
+        let opened = store(store_config, false).await;
+        let opened = opened.map_err(|error| error.in_store(name))?;
+        stores.insert(name.clone(), opened);
+    }
+    let fallback = match on_servers.is_empty() {
+        true => None,
+        false => Standby::of(config, &stores)?,
+    };
+    for (name, store_config) in on_servers {
+        let is_lazy = fallback.is_some() && config.cache.falls_back_at_start;
+        let opened = store(store_config, is_lazy).await;
+        let mut opened = opened.map_err(|error| error.in_store(name))?;
+        if let Some(standby) = &fallback {
+            opened = standby.behind(opened, name, store_config, is_lazy).await?;
+        }
+        stores.insert(name.clone(), opened);
+    }
+    Ok(stores)
+}
+
+/// Opens a store. A lazy one on servers opens without reaching any of them.
 ///
 /// # Errors
 /// `Unsupported`: the driver is not built in; the store's own.
-pub(super) async fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
+pub(super) async fn store(config: &StoreConfig, is_lazy: bool) -> Result<Arc<dyn Store>> {
     match config.driver {
         Driver::Memory => memory(config),
         Driver::Sqlite => sqlite(config),
         Driver::File => file(config),
         Driver::Null => Ok(Arc::new(Null::new())),
-        _ => super::network::open(config, false).await,
+        Driver::Redis
+        | Driver::RedisSentinel
+        | Driver::RedisCluster
+        | Driver::Memcached
+        | Driver::Sharded => network::open(config, is_lazy).await,
     }
 }
 
@@ -64,7 +101,8 @@ pub(super) fn cache(
 /// Returns a warning for each setting that is accepted and that this version does not act on.
 pub(super) fn without_effect(config: &Config) -> Vec<String> {
     let mut settings = Vec::new();
-    if config.cache.fallback.is_some() {
+    let mut stores = config.stores.values();
+    if config.cache.fallback.is_some() && stores.all(|store| store.driver.is_embedded()) {
         settings.push("cache.fallback".to_owned());
     }
     if config.cache.settings.stale_for.is_some() {

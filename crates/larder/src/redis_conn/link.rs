@@ -190,6 +190,18 @@ impl Link {
         }
     }
 
+    /// Sends commands to one slot as they are: error replies are values, and nobody follows a slot that moves.
+    pub(crate) async fn pipeline(
+        &self,
+        slot: u16,
+        lane: u64,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>> {
+        let node = self.owner(slot).await?;
+        let replies = node.many(lane, commands).await;
+        replies.map_err(|failure| self.lost(failure))
+    }
+
     /// Sends many commands, one pipeline to each server, in parallel; one result each, same order.
     ///
     /// Commands to one slot are executed in order, except that one that had to follow a moving slot comes later.

@@ -5,12 +5,21 @@
 //! bulk call of one. Everything that several stores share is a law in `testing`.
 //!
 //! ```text
-//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | memcached | null
+//! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | redis | memcached | null
 //! ```
 
+mod fallback;
 #[cfg(feature = "file")]
 mod file;
 mod janitor;
+#[cfg(all(
+    test,
+    feature = "file",
+    feature = "memcached",
+    feature = "redis",
+    feature = "sqlite"
+))]
+mod matrix;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
@@ -28,6 +37,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::fallback::{Builder as FallbackBuilder, Fallback};
 pub use self::memory::{Builder as MemoryBuilder, Memory};
 pub use self::node::{NodeRole, NodeStatus};
 pub use self::null::Null;
@@ -374,6 +384,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Timeout`: not even the list of servers could be had.
     async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         Ok(Vec::new())
+    }
+
+    /// Returns a number that changes whenever a connection to a server was lost and made anew; embedded stores have none.
+    ///
+    /// It has changed before the first reply over the new connection is returned, so whoever finds it unchanged after a
+    /// reply knows that no server was restarted in between. Cost: an atomic load.
+    fn connection_epoch(&self) -> u64 {
+        0
     }
 
     /// Checks that the store answers.

@@ -59,7 +59,7 @@ pub struct NodeStatus {
     pub memory_limit_bytes: Option<u64>,
     /// What it drops when it is full: `allkeys-lru`.
     pub eviction_policy: Option<String>,
-    /// How its data survives a restart: `none`, `rdb`, `aof everysec`.
+    /// How its data survives a restart of it: `none`, `rdb`, `aof everysec`.
     pub persistence: Option<String>,
     /// Keys of all applications.
     pub keys: Option<u64>,

@@ -86,6 +86,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).nodes().await
     }
 
+    fn connection_epoch(&self) -> u64 {
+        (**self).connection_epoch()
+    }
+
     async fn ping(&self) -> Result<()> {
         (**self).ping().await
     }

@@ -285,6 +285,10 @@ impl Store for FlakyStore {
         self.call(self.inner.nodes()).await
     }
 
+    fn connection_epoch(&self) -> u64 {
+        self.inner.connection_epoch()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.call(self.inner.ping()).await
     }

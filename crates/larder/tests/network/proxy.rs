@@ -225,21 +225,22 @@ impl Shared {
 impl Faults {
     /// Does to `piece` what is due, and tells whether the connection is to be cut after it.
     fn strike(&mut self, piece: &mut Vec<u8>) -> bool {
-        let is_cut = reach(&mut self.cut_after, piece.len());
-        if let Some(offset) = is_cut {
-            piece.truncate(offset);
+        // The end of the last byte, so that a cut does not wait for data that may never come.
+        let cut = reach(&mut self.cut_after, piece.len() + 1, piece.len());
+        if let Some(length) = cut {
+            piece.truncate(length);
         }
-        if let Some(offset) = reach(&mut self.corrupt_at, piece.len()) {
+        if let Some(offset) = reach(&mut self.corrupt_at, piece.len(), piece.len()) {
             piece[offset] ^= 0xff;
         }
-        is_cut.is_some()
+        cut.is_some()
     }
 }
 
-/// Takes a mark that lies within the next `length` bytes; moves one that lies beyond.
-fn reach(mark: &mut Option<usize>, length: usize) -> Option<usize> {
+/// Takes a mark below `end`; brings one beyond closer by `length`, the bytes that have passed.
+fn reach(mark: &mut Option<usize>, end: usize, length: usize) -> Option<usize> {
     let offset = (*mark)?;
-    if offset < length {
+    if offset < end {
         return mark.take();
     }
     *mark = Some(offset - length);

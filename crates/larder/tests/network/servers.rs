@@ -152,6 +152,23 @@ fn replica_takes_over_from_a_paused_master_of_a_cluster() {
 }
 
 #[test]
+fn killed_master_of_a_cluster_comes_back_as_a_replica_or_as_it_was() {
+    if !has_servers() {
+        return;
+    }
+    let cluster = RedisCluster::with_args(&["--appendonly", "yes"]).unwrap();
+    let slot = cluster.slot_of("key").unwrap();
+    let master = &cluster.nodes()[cluster.master_of(slot).unwrap()];
+    master.call(&["SET", "key", "value"]).unwrap();
+    master.call(&["WAIT", "1", "1000"]).unwrap();
+    master.kill();
+    master.start_again().unwrap();
+    cluster.wait_until_whole(RECOVERY).unwrap();
+    let master = &cluster.nodes()[cluster.master_of(slot).unwrap()];
+    assert_eq!(master.call(&["GET", "key"]).unwrap().text(), "value");
+}
+
+#[test]
 fn sentinels_replace_a_killed_master() {
     if !has_servers() {
         return;

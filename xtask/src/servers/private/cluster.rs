@@ -46,14 +46,23 @@ impl RedisCluster {
     ///
     /// When a node does not get ready, or they do not agree.
     pub fn start() -> Result<Self> {
+        Self::with_args(&[])
+    }
+
+    /// Starts a cluster whose nodes have more arguments, such as `["--appendonly", "yes"]`; passwords are not supported.
+    ///
+    /// # Errors
+    ///
+    /// When a node does not get ready, or they do not agree.
+    pub fn with_args(args: &[&str]) -> Result<Self> {
         let home = new_home()?;
-        let mut cluster = Self::start_in(home.path(), Lifetime::Program)?;
+        let mut cluster = Self::start_in(home.path(), Lifetime::Program, args)?;
         cluster._home = Some(home);
         Ok(cluster)
     }
 
-    pub(crate) fn start_in(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        let nodes = (1..=NODES).map(|number| start_node(dir, number, lifetime));
+    pub(crate) fn start_in(dir: &Path, lifetime: Lifetime, args: &[&str]) -> Result<Self> {
+        let nodes = (1..=NODES).map(|number| start_node(dir, number, lifetime, args));
         let cluster = Self {
             nodes: nodes.collect::<Result<_>>()?,
             _home: None,
@@ -224,9 +233,9 @@ impl RedisCluster {
     }
 }
 
-fn start_node(dir: &Path, number: usize, lifetime: Lifetime) -> Result<RedisServer> {
-    let name = format!("cluster-{number}");
-    let launch = custom_launch(&name, lifetime, |place| {
+fn start_node(dir: &Path, number: usize, lifetime: Lifetime, args: &[&str]) -> Result<RedisServer> {
+    let (name, extra) = (format!("cluster-{number}"), owned(args));
+    let launch = custom_launch(&name, lifetime, move |place| {
         let bus = place.second_port.to_string();
         let cluster = [
             ["--cluster-enabled", "yes"],
@@ -236,7 +245,8 @@ fn start_node(dir: &Path, number: usize, lifetime: Lifetime) -> Result<RedisServ
             // Replicas stay with their masters, so that tests know the shape of the cluster.
             ["--cluster-allow-replica-migration", "no"],
         ];
-        Ok([usual_args(place), owned(cluster.as_flattened())].concat())
+        let cluster = owned(cluster.as_flattened());
+        Ok([usual_args(place), cluster, extra.clone()].concat())
     });
     Ok(RedisServer::from(Daemon::start_in(dir, launch)?))
 }

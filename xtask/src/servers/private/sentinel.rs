@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::super::resp::Value;
 use super::super::{Lifetime, Place, Process};
-use super::redis::{RedisServer, custom_launch, usual_args};
+use super::redis::{RedisServer, custom_launch, owned, usual_args};
 use super::{Daemon, new_home, wait_until};
 
 /// What the sentinels call the master.
@@ -42,15 +42,27 @@ impl RedisSentinel {
     ///
     /// When a process does not get ready, or they do not find each other.
     pub fn start() -> Result<Self> {
+        Self::with_args(&[])
+    }
+
+    /// Starts the group; master and replica have more arguments, such as `["--appendonly", "yes"]`; passwords are not
+    /// supported.
+    ///
+    /// # Errors
+    ///
+    /// When a process does not get ready, or they do not find each other.
+    pub fn with_args(args: &[&str]) -> Result<Self> {
         let home = new_home()?;
-        let mut group = Self::start_in(home.path(), Lifetime::Program)?;
+        let mut group = Self::start_in(home.path(), Lifetime::Program, args)?;
         group._home = Some(home);
         Ok(group)
     }
 
-    pub(crate) fn start_in(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        let master = start_server(dir, "watched-1", lifetime, None)?;
-        let replica = start_server(dir, "watched-2", lifetime, Some(master.address()))?;
+    pub(crate) fn start_in(dir: &Path, lifetime: Lifetime, args: &[&str]) -> Result<Self> {
+        let start = |name, role| start_server(dir, name, lifetime, role, args);
+        let master = start("watched-1", String::new())?;
+        let role = |master: SocketAddr| format!("replicaof {} {}\n", master.ip(), master.port());
+        let replica = start("watched-2", role(master.address()))?;
         let address = master.address();
         // Sentinels ask for replicas at once, and then not again for 10 seconds.
         wait_until("a replica in step", FORMED_WITHIN, || {
@@ -181,14 +193,13 @@ fn start_server(
     dir: &Path,
     name: &str,
     lifetime: Lifetime,
-    master: Option<SocketAddr>,
+    role: String,
+    args: &[&str],
 ) -> Result<RedisServer> {
-    let role = master.map_or_else(String::new, |master| {
-        format!("replicaof {} {}\n", master.ip(), master.port())
-    });
+    let extra = owned(args);
     let launch = custom_launch(name, lifetime, move |place| {
         let config = write_once(place, "redis.conf", &role)?;
-        Ok([vec![config], usual_args(place)].concat())
+        Ok([vec![config], usual_args(place), extra.clone()].concat())
     });
     Ok(RedisServer::from(Daemon::start_in(dir, launch)?))
 }

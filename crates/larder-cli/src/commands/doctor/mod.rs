@@ -2,24 +2,28 @@
 
 mod disk;
 mod probe;
+mod servers;
+mod stores;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use larder::Larder;
 use larder::config::Loaded;
+use larder::{Larder, StoreNodes};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::GlobalArgs;
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::nodes;
 use crate::open;
 use crate::output::Output;
 
 /// The first second of 2025: a clock before it is wrong.
 const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
 
-/// Reads the configuration, opens the stores, and writes, reads and removes an entry. Exit code 6 if a check fails.
+/// Reads the configuration, opens every store, looks at its servers or directories, and writes, reads and removes an
+/// entry in the cache. Exit code 6 if a check fails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -51,10 +55,11 @@ impl Check {
 }
 
 pub(crate) async fn run(_args: &Args, global: &GlobalArgs, output: &mut Output) -> Outcome {
-    let checks = examine(global).await;
+    let (checks, asked) = examine(global).await;
     let healthy = checks.iter().all(|check| check.status != Status::Fail);
     if output.is_json() {
-        output.json(&json!({"healthy": healthy, "checks": checks}))?;
+        let nodes = nodes::fields(&asked);
+        output.json(&json!({"healthy": healthy, "checks": checks, "nodes": nodes}))?;
     } else {
         for check in &checks {
             output.line(describe(check, global.color.for_stdout()))?;
@@ -64,28 +69,23 @@ pub(crate) async fn run(_args: &Args, global: &GlobalArgs, output: &mut Output) 
 }
 
 /// Makes the checks in the order in which one needs the other.
-async fn examine(global: &GlobalArgs) -> Vec<Check> {
+async fn examine(global: &GlobalArgs) -> (Vec<Check>, Vec<StoreNodes>) {
     let mut checks = vec![clock()];
     let loaded = match open::load(global) {
         Ok(loaded) => loaded,
         Err(failure) => {
             checks.push(Check::new("configuration", Status::Fail, failure.message()));
-            return checks;
+            return (checks, Vec::new());
         }
     };
     checks.extend(configuration(&loaded));
     let places = disk::places(&loaded.config);
-    let opened = Larder::from_loaded(loaded).await;
+    let asked = Larder::nodes_of(&loaded).await;
+    let stores = stores::check_all(&loaded, &asked, &global.cache).await;
     // After opening, which creates the directories.
     checks.extend(places.iter().flat_map(disk::check));
-    match opened {
-        Ok(larder) => {
-            checks.push(Check::new("open", Status::Ok, "the stores are open"));
-            checks.extend(probe::check_all(&larder, &global.cache).await);
-        }
-        Err(error) => checks.push(Check::new("open", Status::Fail, format!("{error:?}"))),
-    }
-    checks
+    checks.extend(stores);
+    (checks, asked)
 }
 
 fn configuration(loaded: &Loaded) -> Vec<Check> {

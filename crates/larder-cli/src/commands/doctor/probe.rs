@@ -1,33 +1,22 @@
-//! Asks the stores, and writes, reads and removes an entry.
+//! Writes, reads and removes an entry.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use larder::{Cache, Larder, Result, TimeLeft};
 
+use super::stores::PATIENCE;
 use super::{Check, Status};
+use crate::failure::Failure;
 
-/// How long a store may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the probe lives if it cannot be removed.
 const PROBE_TTL: Duration = Duration::from_secs(10);
 
-/// Pings the store of every cache and probes the chosen one.
-pub(super) async fn check_all(larder: &Larder, chosen: &str) -> Vec<Check> {
-    let mut checks = Vec::new();
-    for name in larder.cache_names() {
-        let cache = larder.partition(&name);
-        checks.push(
-            timed(format!("ping of cache {name}"), async {
-                cache?.ping().await
-            })
-            .await,
-        );
-    }
-    let cache = larder.partition(chosen);
-    let probed = async { probe(&cache?).await };
-    checks.push(timed(format!("read and write of cache {chosen}"), probed).await);
-    checks
+/// Probes a cache.
+pub(super) async fn check(larder: &Larder, cache: &str) -> Check {
+    let opened = larder.partition(cache);
+    let name = format!("read and write of cache {cache}");
+    timed(name, async { probe(&opened?).await }).await
 }
 
 async fn timed(name: String, work: impl Future<Output = Result<()>>) -> Check {
@@ -37,7 +26,7 @@ async fn timed(name: String, work: impl Future<Output = Result<()>>) -> Check {
             let took = format!("{:.1} ms", start.elapsed().as_secs_f64() * 1000.0);
             Check::new(name, Status::Ok, took)
         }
-        Ok(Err(error)) => Check::new(name, Status::Fail, format!("{error:?}")),
+        Ok(Err(error)) => Check::new(name, Status::Fail, Failure::from(error).message()),
         Err(_) => Check::new(name, Status::Fail, format!("no answer in {PATIENCE:?}")),
     }
 }

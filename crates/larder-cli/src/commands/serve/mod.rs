@@ -7,8 +7,7 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder::Larder;
-use larder::config::{Config, Driver};
+use larder::config::Config;
 use larder::dashboard::Dashboard;
 use serde_json::json;
 use tokio::time::timeout;
@@ -52,7 +51,7 @@ pub(crate) async fn run(args: Args, global: &GlobalArgs, output: &mut Output) ->
     if args.demo {
         refuse_real_stores(&loaded.config)?;
     }
-    let larder = Larder::from_loaded(loaded).await?;
+    let larder = open::open_loaded(loaded).await?;
     let mut dashboard = Dashboard::new(larder.clone()).read_only(args.read_only);
     if let Some(token) = token {
         dashboard = dashboard.token(token);
@@ -75,16 +74,10 @@ pub(crate) async fn run(args: Args, global: &GlobalArgs, output: &mut Output) ->
 
 /// Made-up load belongs on no store that others depend on.
 fn refuse_real_stores(config: &Config) -> Outcome<()> {
-    let is_embedded = |driver| {
-        matches!(
-            driver,
-            Driver::Memory | Driver::Sqlite | Driver::File | Driver::Null
-        )
-    };
     let real = config
         .stores
         .iter()
-        .find(|(_, store)| !is_embedded(store.driver));
+        .find(|(_, store)| !store.driver.is_embedded());
     match real {
         None => Ok(()),
         Some((name, store)) => Err(Failure::refused(format!(

@@ -17,13 +17,15 @@ use super::sources::Environment;
 use super::value::{Raw, Value};
 
 const PREFIX: &str = "LARDER__";
+const AT_START: &str = "cache.fallback_at_start";
 
 /// Well-known variables and the setting of each. Those of a store count when there is such a store.
-pub(super) const FLAT_NAMES: [(&str, &str); 14] = [
+pub(super) const FLAT_NAMES: [(&str, &str); 15] = [
     ("LARDER_DIR", "dir"),
     ("CACHE_DRIVER", "cache.default"),
     ("CACHE_PREFIX", "cache.prefix"),
     ("CACHE_FALLBACK_FILE", "cache.fallback"),
+    ("CACHE_FALLBACK_FILE", AT_START),
     ("CACHE_STAMPEDE_PROTECTION", "stampede.enabled"),
     ("CACHE_TAGGING_ENABLED", "tags.enabled"),
     ("CACHE_FILE_PATH", "stores.file.path"),
@@ -89,6 +91,16 @@ fn apply_flat(name: &str, dotted: &str, environment: &Environment, draft: &mut D
         "CACHE_PREFIX" | "CACHE_DRIVER" if value == "null" => Raw::Loose(value.into()),
         "CACHE_PREFIX" if value.is_empty() => Raw::Loose(String::new()),
         _ if nothing => return,
+        // The systems that know this variable try the server first and go on with files, also at the start. What the
+        // file says about the start is about just that, and stands.
+        "CACHE_FALLBACK_FILE" if dotted == AT_START => {
+            match Kind::Bool.accept(&Raw::Loose(value.into())) {
+                Ok(Value::Bool(true)) if !draft.settings.is_set(&path) => {
+                    Raw::Loose("fall-back".into())
+                }
+                _ => return,
+            }
+        }
         "CACHE_FALLBACK_FILE" => match Kind::Bool.accept(&Raw::Loose(value.into())) {
             Ok(Value::Bool(true)) => Raw::Loose("file".into()),
             Ok(_) => Raw::Loose("none".into()),

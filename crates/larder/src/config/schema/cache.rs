@@ -8,6 +8,7 @@ const CODEC: Kind = Kind::Choice {
     aliases: &[("msgpack", "messagepack")],
 };
 const COMPRESSION: Kind = choice(&["none", "lz4", "zstd", "gzip"]);
+const AT_START: Kind = choice(&["fail", "fall-back"]);
 const VERSION: Kind = Kind::Integer {
     min: 0,
     max: u32::MAX as u64,
@@ -33,9 +34,15 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new(
         "cache.fallback",
         Kind::Name,
-        "The store used while the default store is down: `none`, `sqlite`, `file`, or an embedded store of `[stores]`. Locks, `add`, counters and leases never fall back.",
+        "The store that stands in while a Redis, Memcached or sharded store is down: `none`, `sqlite`, `file`, or an embedded store of `[stores]`. It is shared with the caches on that store without meeting them; beside `sqlite`, the journal of the outage is a file of its own. Locks, `add`, counters and leases never fall back.",
     )
     .or("none"),
+    Field::new(
+        "cache.fallback_at_start",
+        AT_START,
+        "What opening does when such a store cannot be reached: `fail`, so that a wrong address is noticed, or `fall-back` and go on without it. Without `cache.fallback`, it fails.",
+    )
+    .or("fail"),
     Field::new(
         "cache.version",
         VERSION,

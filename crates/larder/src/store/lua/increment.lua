@@ -3,7 +3,8 @@
 -- KEYS: 1 entry, 2 register, 3 scratch
 -- ARGV: 1 what to add     2 a fresh register     3 expiry of a new counter: A, N     4 ttl in ms
 --       5 expires at, 8 bytes     6 write id     7 the envelope of a new counter
--- Returns: { 'sum', text }, { 'overflow', text }, or { 'entry' }: there is an entry in another form, for the caller to judge
+-- Returns: { 'sum', text }, { 'overflow', text }, or { 'entry' }: there is an entry in another form, for the caller to
+-- judge; an error if the server refuses to add
 local kind, head, stamp = live(KEYS[1], KEYS[2])
 if kind and kind ~= 'C' and kind ~= 'U' then
   return { 'entry' }
@@ -22,7 +23,11 @@ redis.call('SET', KEYS[3], old)
 local outcome = redis.pcall('INCRBY', KEYS[3], ARGV[1])
 if type(outcome) == 'table' and outcome.err then
   redis.call('DEL', KEYS[3])
-  return { 'overflow', old }
+  if string.find(outcome.err, 'overflow', 1, true) or string.find(outcome.err, 'out of range', 1, true) then
+    return { 'overflow', old }
+  end
+  -- Anything else, such as a missing permission, is not about the sum.
+  return outcome
 end
 local new = redis.call('GET', KEYS[3])
 redis.call('DEL', KEYS[3])

@@ -62,7 +62,7 @@ impl Builder {
         self
     }
 
-    /// How many commands may wait for replies on each connection, 1 to 1,048,576. Default 8192; a get takes two.
+    /// How many commands may wait for replies on each connection, 1 to 1,048,576. Default 8192; a delete takes two.
     ///
     /// Further calls wait for room as long as the response timeout, then fail with `Overloaded`.
     pub fn max_in_flight(mut self, commands: usize) -> Self {

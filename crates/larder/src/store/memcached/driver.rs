@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use super::connect::Socket;
-use super::pipe::{Failure, Pipe, Reply, Waiting, now_ms};
+use super::pipe::{Answer, Failure, Pipe, Reply, Waiting, now_ms};
 use super::reply::{self, Code, Head, Parsed};
 use super::request::Expect;
 
@@ -43,6 +43,7 @@ pub(super) struct Driver {
     sent: VecDeque<Waiting>,
     timer: Pin<Box<Sleep>>,
     timer_runs: bool,
+    timer_is_polled: bool,
     silent_timeouts: u32,
     /// The batches of the last write: more than one tells of callers that come together.
     last_batches: usize,
@@ -54,12 +55,14 @@ impl Driver {
         Self {
             pipe,
             socket,
-            inbox: BytesMut::with_capacity(READ_BYTES),
+            // Twice as much, so that moving what is left to the front makes room again.
+            inbox: BytesMut::with_capacity(2 * READ_BYTES),
             outbox: Vec::new(),
             written: 0,
             sent: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_runs: false,
+            timer_is_polled: false,
             silent_timeouts: 0,
             last_batches: 0,
             let_others_queue: false,
@@ -120,10 +123,11 @@ impl Driver {
             return false;
         }
         self.let_others_queue = false;
-        self.last_batches = queue.batches.len();
+        self.last_batches = queue.callers();
         self.outbox.clear();
         self.outbox.shrink_to(MAX_KEPT_BYTES);
         self.written = 0;
+        queue.registers.clear();
         std::mem::swap(&mut self.outbox, &mut queue.bytes);
         self.sent.extend(queue.batches.drain(..));
         true
@@ -168,7 +172,7 @@ impl Driver {
         outcome
     }
 
-    /// Adds a reply to the oldest batch; returns the commands of that batch once it is complete.
+    /// Adds a reply to the oldest batch; returns the room that is free again once the batch is complete.
     fn accept(&mut self, head: &Head, body: Bytes) -> Result<usize, &'static str> {
         let Some(batch) = self.sent.front_mut() else {
             return Err("the server answered a question that nobody asked");
@@ -184,14 +188,11 @@ impl Driver {
         if !complete {
             return Ok(0);
         }
-        let commands = batch.commands;
+        let room = batch.room();
         if let Some(batch) = self.sent.pop_front() {
-            if let Some(caller) = batch.caller {
-                // A caller that went away does not want to know.
-                let _ = caller.send(Ok(batch.replies));
-            }
+            batch.answer(Ok(()));
         }
-        Ok(commands)
+        Ok(room)
     }
 
     /// Tells callers whose time is over. One timer serves all: it runs to the first deadline that it knew of.
@@ -199,7 +200,12 @@ impl Driver {
         if !self.timer_runs && !self.sent.is_empty() {
             self.start_timer();
         }
-        while self.timer_runs && self.timer.as_mut().poll(cx).is_ready() {
+        // A timer that was polled once wakes this task by itself.
+        while self.timer_runs && (!self.timer_is_polled || self.timer.is_elapsed()) {
+            self.timer_is_polled = true;
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
             self.timer_runs = false;
             self.take_stuck();
             let now = now_ms();
@@ -207,7 +213,8 @@ impl Driver {
                 if batch.deadline_ms > now {
                     continue;
                 }
-                if let Some(caller) = batch.caller.take() {
+                if let Answer::Caller(caller) = std::mem::replace(&mut batch.answer, Answer::Nobody)
+                {
                     let _ = caller.send(Err(Failure::Timeout));
                     self.silent_timeouts += 1;
                 }
@@ -221,18 +228,20 @@ impl Driver {
     }
 
     fn start_timer(&mut self) {
-        let waited_for = self.sent.iter().filter(|batch| batch.caller.is_some());
+        let waited_for = self.sent.iter().filter(|batch| batch.is_waited_for());
         let Some(first) = waited_for.map(|batch| batch.deadline_ms).min() else {
             return;
         };
         let wait = Duration::from_millis(first.saturating_sub(now_ms()).max(1));
         self.timer.as_mut().reset(Instant::now() + wait);
         self.timer_runs = true;
+        self.timer_is_polled = false;
     }
 
     /// Takes what was queued behind a write that does not get on, so that its deadlines are seen.
     fn take_stuck(&mut self) {
         let mut queue = self.pipe.queue();
+        queue.registers.clear();
         self.outbox.append(&mut queue.bytes);
         self.sent.extend(queue.batches.drain(..));
     }
@@ -241,9 +250,7 @@ impl Driver {
     fn end(&mut self, reason: &'static str) {
         let queued = self.pipe.close();
         for batch in self.sent.drain(..).chain(queued) {
-            if let Some(caller) = batch.caller {
-                let _ = caller.send(Err(Failure::Lost(reason)));
-            }
+            batch.answer(Err(Failure::Lost(reason)));
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::envelope::MAX_ENTRY_BYTES;
 use crate::key::{MAX_KEY_BYTES, Namespace};
@@ -59,6 +59,10 @@ impl<'a> ItemKey<'a> {
             namespace: namespace.as_bytes(),
             key: b"",
         }
+    }
+
+    pub(super) fn namespace(&self) -> &'a [u8] {
+        self.namespace
     }
 
     /// Returns the flag that tells Memcached how to read the name.
@@ -119,13 +123,12 @@ impl<'a> ItemKey<'a> {
         self.len() > MAX_PLAIN_BYTES
     }
 
-    /// Takes the full name off the front of some bytes; `None`: another name is there.
-    fn strip_from(&self, bytes: &[u8]) -> Option<usize> {
-        let mut rest = bytes;
-        for part in self.parts() {
-            rest = rest.strip_prefix(part)?;
-        }
-        Some(bytes.len() - rest.len())
+    fn is_named(&self, name: &[u8]) -> bool {
+        let rest = self
+            .parts()
+            .into_iter()
+            .try_fold(name, |rest, part| rest.strip_prefix(part));
+        rest.is_some_and(<[u8]>::is_empty)
     }
 }
 
@@ -185,7 +188,24 @@ impl Frame {
     }
 
     /// Reads an item; `None`: a placeholder, another name with the same hash, or nothing of ours.
-    pub(super) fn parse(key: &ItemKey<'_>, item: &Bytes) -> Option<Self> {
+    pub(super) fn parse(key: &ItemKey<'_>, mut item: Bytes) -> Option<Self> {
+        let (stamp, expires, value_at) = Self::parse_head(key, &item)?;
+        // Not a slice of it, which would need a reference count of its own.
+        item.advance(value_at);
+        Some(Self {
+            stamp,
+            expires_at_ms: (expires != 0).then_some(expires),
+            value: item,
+        })
+    }
+
+    /// Returns the stamp of an item, as [`Frame::parse`] reads it.
+    pub(super) fn stamp(key: &ItemKey<'_>, item: &[u8]) -> Option<u64> {
+        Self::parse_head(key, item).map(|(stamp, _, _)| stamp)
+    }
+
+    /// Returns stamp, expiry, and where the value starts.
+    fn parse_head(key: &ItemKey<'_>, item: &[u8]) -> Option<(u64, u64, usize)> {
         let (kind, rest) = item.split_first()?;
         let (stamp, rest) = rest.split_first_chunk::<8>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
@@ -196,17 +216,13 @@ impl Frame {
         if key.is_hashed() {
             let (len, rest) = rest.split_first_chunk::<2>()?;
             let name = rest.get(..usize::from(u16::from_le_bytes(*len)))?;
-            if key.strip_from(name)? != name.len() {
+            if !key.is_named(name) {
                 return None;
             }
             value_at += 2 + name.len();
         }
-        let expires = u64::from_le_bytes(*expires);
-        Some(Self {
-            stamp: u64::from_le_bytes(*stamp),
-            expires_at_ms: (expires != 0).then_some(expires),
-            value: item.slice(value_at..),
-        })
+        let (stamp, expires) = (u64::from_le_bytes(*stamp), u64::from_le_bytes(*expires));
+        Some((stamp, expires, value_at))
     }
 
     /// Returns whether the frame is an entry that can be read now, given the register.
@@ -243,18 +259,18 @@ mod tests {
             let user_key = vec![b'\n'; len];
             let key = ItemKey::entry(&namespace, &user_key);
             let item = stored(&key, b"value");
-            let frame = Frame::parse(&key, &item).unwrap();
+            let frame = Frame::parse(&key, item.clone()).unwrap();
             assert_eq!((frame.stamp, frame.expires_at_ms), (7, Some(99)));
             assert_eq!(frame.value, "value");
             let head = item.len() - b"value".len();
             for cut in 0..head {
-                assert_eq!(Frame::parse(&key, &item.slice(..cut)), None, "{cut}");
+                assert_eq!(Frame::parse(&key, item.slice(..cut)), None, "{cut}");
             }
             let register = ItemKey::register(&namespace);
-            assert_eq!(Frame::parse(&register, &item), None);
+            assert_eq!(Frame::stamp(&register, &item), None);
         }
         let key = ItemKey::entry(&namespace, b"k");
-        assert_eq!(Frame::parse(&key, &Bytes::new()), None, "a placeholder");
+        assert_eq!(Frame::parse(&key, Bytes::new()), None, "a placeholder");
     }
 
     #[test]
@@ -264,11 +280,11 @@ mod tests {
         let ours = ItemKey::entry(&namespace, &ours);
         let theirs = ItemKey::entry(&namespace, &theirs);
         let item = stored(&theirs, b"value");
-        assert_eq!(Frame::parse(&ours, &item), None);
+        assert_eq!(Frame::parse(&ours, item.clone()), None);
         let longer = [b'b'; 301];
         let longer = ItemKey::entry(&namespace, &longer);
-        assert_eq!(Frame::parse(&longer, &item), None);
-        assert!(Frame::parse(&theirs, &item).is_some());
+        assert_eq!(Frame::parse(&longer, item.clone()), None);
+        assert!(Frame::parse(&theirs, item).is_some());
     }
 
     #[test]

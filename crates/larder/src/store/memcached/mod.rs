@@ -4,9 +4,10 @@
 //! get = mg entry + mg register, one write, one read      put = ms entry + mg register
 //! clear = md register                                    conditions = mg with version, judge, ms with that version
 //! ```
-//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`write`] how conditions are kept;
-//! [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with a
-//! breaker, [`reply`] and [`request`] speak the protocol. It needs Memcached 1.6.13 or newer.
+//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`mod@write`] and [`step`] how conditions are
+//! kept; [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with
+//! a breaker; [`reply`] and [`request`] speak the protocol. Every reply must repeat the token of its command, misses
+//! too, as Memcached 1.6.18 does.
 
 mod builder;
 mod connect;
@@ -19,6 +20,7 @@ mod reply;
 mod request;
 mod server;
 mod stats;
+mod step;
 mod write;
 
 use std::sync::Arc;
@@ -45,6 +47,12 @@ const NAME: &str = "memcached";
 /// A get, a put and a delete take one round trip each; a write with a condition, one that keeps the expiry and a
 /// touch take two, more while others change the same key. A bulk call takes what its dearest write takes, and one
 /// round trip more for each 256 keys or 4 MiB per connection.
+///
+/// # Beyond the guarantees of every store
+/// The order of one key's writes holds within a connection. After a connection was given up (two timeouts in a row),
+/// the server may still carry out what it had received on it, also after writes on the next one; and with several
+/// connections, so may a `clear` whose future was dropped. A put dropped half-way just after another process cleared the
+/// namespace may leave its key absent.
 ///
 /// # Connections
 /// They belong to the runtime of the call that opened them, and are opened anew once that runtime has shut down.

@@ -4,17 +4,19 @@
 //! callers --submit--> queue (one lock) --driver takes all of it--> one write --> server
 //!    ^------------------ replies, matched in order and by token <-- one read <----|
 //! ```
-//! Any number of tasks share a connection; what they ask while a write is on its way leaves with the next one. The
-//! socket belongs to the [`super::driver`]; this file knows none.
+//! Any number of tasks share a connection; what they ask while a write is on its way leaves with the next one. Reads
+//! that leave together also share one read of their namespace's register, which is as new as if each had asked: it is
+//! sent after all of them began. The socket belongs to the [`super::driver`]; this file knows none.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
+use super::frame::ItemKey;
 use super::reply::Code;
 use super::request::{Batch, Expect};
 use crate::clock::{Clock, duration_ms};
@@ -40,6 +42,9 @@ pub(super) enum Failure {
 
 pub(super) type Replies = Result<Vec<Reply>, Failure>;
 
+/// A reply that several callers wait for; it comes before their own.
+pub(super) type SharedReply = Arc<OnceLock<Reply>>;
+
 /// A batch whose replies are not all there.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -48,8 +53,17 @@ pub(super) struct Waiting {
     pub(super) expect: Expect,
     pub(super) deadline_ms: u64,
     pub(super) replies: Vec<Reply>,
-    /// `None` once the caller was told that it takes too long.
-    pub(super) caller: Option<oneshot::Sender<Replies>>,
+    pub(super) answer: Answer,
+}
+
+/// Who wants the replies of a batch.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Caller(oneshot::Sender<Replies>),
+    /// The read of a register; it takes no room.
+    Shared(SharedReply),
+    /// The caller was told that it takes too long.
+    Nobody,
 }
 
 /// What callers have asked and the driver has not taken.
@@ -57,6 +71,8 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     pub(super) bytes: Vec<u8>,
     pub(super) batches: Vec<Waiting>,
+    /// The registers that are read with these batches, by namespace.
+    pub(super) registers: Vec<(Vec<u8>, SharedReply)>,
     /// Set while the driver waits for something to do.
     pub(super) driver: Option<Waker>,
 }
@@ -97,12 +113,34 @@ impl Pipe {
     /// Sends a batch and waits for all its replies. Dropped before it waits for room, it sends nothing; after
     /// that, the batch goes its way.
     pub(super) async fn call(&self, batch: Batch) -> Replies {
-        let deadline_ms = now_ms().saturating_add(duration_ms(self.timeout));
+        let deadline_ms = self.deadline_ms();
         self.take_room(batch.commands).await?;
         let (caller, replies) = oneshot::channel();
-        self.submit(batch, deadline_ms, caller)?;
-        let dropped = Failure::Lost("the connection was given up");
-        replies.await.unwrap_or(Err(dropped))
+        let queue = self.open_queue()?;
+        submit(queue, batch, deadline_ms, caller);
+        received(replies).await
+    }
+
+    /// As [`Pipe::call`], with the read of a register before the replies.
+    pub(super) async fn read(
+        &self,
+        batch: Batch,
+        register: &ItemKey<'_>,
+    ) -> Result<(SharedReply, Vec<Reply>), Failure> {
+        let deadline_ms = self.deadline_ms();
+        self.take_room(batch.commands).await?;
+        let (caller, replies) = oneshot::channel();
+        let shared = {
+            let mut queue = self.open_queue()?;
+            let shared = self.share_register(&mut queue, register);
+            submit(queue, batch, deadline_ms, caller);
+            shared
+        };
+        Ok((shared, received(replies).await?))
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        now_ms().saturating_add(duration_ms(self.timeout))
     }
 
     /// Takes room for so many commands, which the driver gives back.
@@ -134,37 +172,29 @@ impl Pipe {
         commands.min(self.max_in_flight) as u32
     }
 
-    fn submit(
-        &self,
-        batch: Batch,
-        deadline_ms: u64,
-        caller: oneshot::Sender<Replies>,
-    ) -> Result<(), Failure> {
-        let waiting = Waiting {
-            commands: batch.commands,
-            first_token: batch.first_token,
-            expect: batch.expect,
-            deadline_ms,
-            replies: Vec::with_capacity(batch.commands),
-            caller: Some(caller),
-        };
-        let mut queue = self.queue();
-        // Under the lock that `close` takes, so that no batch is left in a queue that nobody empties.
-        if !self.is_open() {
-            return Err(Failure::Lost("the connection broke"));
+    /// Joins the read of a register that is still to be sent, or queues one.
+    fn share_register(&self, queue: &mut Queue, register: &ItemKey<'_>) -> SharedReply {
+        let same = |(namespace, _): &&(Vec<u8>, SharedReply)| namespace == register.namespace();
+        if let Some((_, shared)) = queue.registers.iter().find(same) {
+            return Arc::clone(shared);
         }
-        if queue.bytes.is_empty() && batch.bytes.len() > queue.bytes.capacity() {
-            queue.bytes = batch.bytes;
-        } else {
-            queue.bytes.extend_from_slice(&batch.bytes);
+        let shared = SharedReply::default();
+        let mut batch = self.batch(0);
+        batch.get(register);
+        queue.push(batch, u64::MAX, Answer::Shared(Arc::clone(&shared)));
+        let namespace = register.namespace().to_vec();
+        queue.registers.push((namespace, Arc::clone(&shared)));
+        shared
+    }
+
+    /// Locks the queue of a connection that is open: `close` takes the same lock, so no batch is left in a queue that
+    /// nobody empties.
+    fn open_queue(&self) -> Result<MutexGuard<'_, Queue>, Failure> {
+        let queue = self.queue();
+        if self.is_open() {
+            return Ok(queue);
         }
-        queue.batches.push(waiting);
-        let driver = queue.driver.take();
-        drop(queue);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
-        Ok(())
+        Err(Failure::Lost("the connection broke"))
     }
 
     /// Locks the queue. No holder can panic half-way through a change.
@@ -178,8 +208,81 @@ impl Pipe {
         self.open.store(false, Ordering::Release);
         self.room.close();
         queue.bytes = Vec::new();
+        queue.registers = Vec::new();
         std::mem::take(&mut queue.batches)
     }
+}
+
+impl Queue {
+    /// Returns how many calls wait here.
+    pub(super) fn callers(&self) -> usize {
+        self.batches.len() - self.registers.len()
+    }
+
+    fn push(&mut self, batch: Batch, deadline_ms: u64, answer: Answer) {
+        self.batches.push(Waiting {
+            commands: batch.commands,
+            first_token: batch.first_token,
+            expect: batch.expect,
+            deadline_ms,
+            replies: Vec::with_capacity(batch.commands),
+            answer,
+        });
+        if self.bytes.is_empty() && batch.bytes.len() > self.bytes.capacity() {
+            self.bytes = batch.bytes;
+        } else {
+            self.bytes.extend_from_slice(&batch.bytes);
+        }
+    }
+}
+
+impl Waiting {
+    /// Returns the commands that the batch took room for.
+    pub(super) fn room(&self) -> usize {
+        match self.answer {
+            Answer::Shared(_) => 0,
+            Answer::Caller(_) | Answer::Nobody => self.commands,
+        }
+    }
+
+    /// Returns whether a deadline applies.
+    pub(super) fn is_waited_for(&self) -> bool {
+        matches!(self.answer, Answer::Caller(_))
+    }
+
+    /// Hands out the outcome. A caller that went away does not want to know.
+    pub(super) fn answer(self, outcome: Result<(), Failure>) {
+        match self.answer {
+            Answer::Caller(caller) => {
+                let _ = caller.send(outcome.map(|()| self.replies));
+            }
+            Answer::Shared(shared) => {
+                if let Some(reply) = self.replies.into_iter().next() {
+                    let _ = shared.set(reply);
+                }
+            }
+            Answer::Nobody => {}
+        }
+    }
+}
+
+fn submit(
+    mut queue: MutexGuard<'_, Queue>,
+    batch: Batch,
+    deadline_ms: u64,
+    caller: oneshot::Sender<Replies>,
+) {
+    queue.push(batch, deadline_ms, Answer::Caller(caller));
+    let driver = queue.driver.take();
+    drop(queue);
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
+async fn received(replies: oneshot::Receiver<Replies>) -> Replies {
+    let dropped = Failure::Lost("the connection was given up");
+    replies.await.unwrap_or(Err(dropped))
 }
 
 /// Returns the time that deadlines follow: the system's, whatever clock the store has.

@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use super::Memcached;
 use super::frame::{Frame, ItemKey};
 use super::pipe::{Pipe, Reply};
-use super::register::{register_value, unexpected};
+use super::register::unexpected;
 use super::reply::Code;
 use super::request::Batch;
 use crate::error::Result;
@@ -27,17 +27,13 @@ impl Memcached {
         let build = |pipe: &Pipe| {
             let mut batch = pipe.batch(0);
             batch.get(&key);
-            batch.get(&register);
             batch
         };
-        let replies = self.inner.server.call(self.lane(&key), build).await?;
-        let [item, register_reply] = &replies[..] else {
-            return Err(unexpected());
-        };
-        check_read(item)?;
-        check_read(register_reply)?;
-        let register = register_value(&register, register_reply);
-        Ok(self.entry(&key, item, register))
+        let lane = self.lane(&key);
+        let (stamp, mut replies) = self.inner.server.read(lane, &register, build).await?;
+        let item = replies.pop().ok_or_else(unexpected)?;
+        check_read(&item)?;
+        Ok(self.entry(&key, item, stamp))
     }
 
     /// Reads many entries. Cost: a round trip for each 256 of them, at the same time on all connections.
@@ -87,24 +83,18 @@ impl Memcached {
             for (_, key) in asked {
                 batch.get(key);
             }
-            batch.get(&register);
             batch
         };
-        let replies = self.inner.server.call(lane, build).await?;
-        let Some((register_reply, items)) = replies.split_last() else {
-            return Err(unexpected());
-        };
-        check_read(register_reply)?;
-        let value = register_value(&register, register_reply);
+        let (stamp, items) = self.inner.server.read(lane, &register, build).await?;
         for ((index, key), item) in asked.iter().zip(items) {
-            check_read(item)?;
-            found.push((*index, self.entry(key, item, value)));
+            check_read(&item)?;
+            found.push((*index, self.entry(key, item, stamp)));
         }
         Ok(())
     }
 
-    fn entry(&self, key: &ItemKey<'_>, item: &Reply, register: Option<u64>) -> Option<Entry> {
-        let frame = Frame::parse(key, &item.body)?;
+    fn entry(&self, key: &ItemKey<'_>, item: Reply, register: Option<u64>) -> Option<Entry> {
+        let frame = Frame::parse(key, item.body)?;
         let live = frame.is_live(register, self.inner.clock.now_ms());
         live.then_some(Entry {
             value: frame.value,

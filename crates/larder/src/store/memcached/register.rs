@@ -9,7 +9,8 @@ use std::sync::{PoisonError, RwLock};
 
 use super::Memcached;
 use super::frame::{Frame, ItemKey};
-use super::pipe::Reply;
+use super::pipe::{Pipe, Reply};
+use super::read::check_read;
 use super::reply::Code;
 use super::request::{Item, Lifetime, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,9 +44,10 @@ impl Registers {
     }
 }
 
-/// Returns the value of a register, as a read of it found it.
-pub(super) fn register_value(key: &ItemKey<'_>, reply: &Reply) -> Option<u64> {
-    Frame::parse(key, &reply.body).map(|frame| frame.stamp)
+/// Returns the value of a register, as a read of it found it; `None`: there is none, so that nothing counts.
+pub(super) fn register_value(key: &ItemKey<'_>, reply: &Reply) -> Result<Option<u64>> {
+    check_read(reply)?;
+    Ok(Frame::stamp(key, &reply.body))
 }
 
 impl Memcached {
@@ -61,7 +63,7 @@ impl Memcached {
                 lifetime: Lifetime::ENDLESS,
                 value: b"",
             };
-            let create = |pipe: &super::pipe::Pipe| {
+            let create = |pipe: &Pipe| {
                 let mut batch = pipe.batch(128);
                 batch.set(&key, Mode::Add, register);
                 batch.get_with_version(&key);
@@ -72,14 +74,14 @@ impl Memcached {
                 return Err(unexpected());
             };
             stored(created)?;
-            if let Some(value) = register_value(&key, read) {
+            if let Some(value) = register_value(&key, read)? {
                 self.inner.registers.note(namespace, Some(value));
                 return Ok(value);
             }
             if read.code == Code::Value {
                 // What stands under our name is not ours.
                 let version = read.cas;
-                let remove = |pipe: &super::pipe::Pipe| {
+                let remove = |pipe: &Pipe| {
                     let mut batch = pipe.batch(0);
                     batch.delete(&key, Some(version));
                     batch

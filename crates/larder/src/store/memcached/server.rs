@@ -1,5 +1,6 @@
 //! One server: its connections, opened when they are needed and replaced when they break, behind one breaker.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use tokio::task::AbortHandle;
 
 use super::connect;
 use super::driver::Driver;
+use super::frame::ItemKey;
 use super::pipe::{Failure, Pipe, Reply};
+use super::register::{register_value, unexpected};
 use super::request::Batch;
 use crate::breaker::{Breaker, State};
 use crate::clock::Clock;
@@ -100,14 +103,49 @@ impl Server {
         lane: usize,
         build: impl FnOnce(&Pipe) -> Batch,
     ) -> Result<Vec<Reply>> {
+        let exchange = async {
+            let pipe = self.pipe(lane).await?;
+            let batch = build(&pipe);
+            let replies = pipe.call(batch).await;
+            replies.map_err(|failure| self.error(failure))
+        };
+        self.guarded(exchange).await
+    }
+
+    /// As [`Server::call`], with the value of a register, read in the same round trip.
+    ///
+    /// # Errors
+    /// As [`Server::call`].
+    pub(super) async fn read(
+        &self,
+        lane: usize,
+        register: &ItemKey<'_>,
+        build: impl FnOnce(&Pipe) -> Batch,
+    ) -> Result<(Option<u64>, Vec<Reply>)> {
+        let exchange = async {
+            let pipe = self.pipe(lane).await?;
+            let batch = build(&pipe);
+            let read = pipe.read(batch, register).await;
+            read.map_err(|failure| self.error(failure))
+        };
+        let (shared, replies) = self.guarded(exchange).await?;
+        // It comes before the replies, on the same connection.
+        let reply = shared.get().ok_or_else(unexpected)?;
+        Ok((register_value(register, reply)?, replies))
+    }
+
+    /// Runs an exchange if the breaker lets it, and tells the breaker how it went.
+    async fn guarded<T>(&self, exchange: impl Future<Output = Result<T>>) -> Result<T> {
         let attempt = match self.breaker.admit() {
             Ok(attempt) => attempt,
             Err(wait_ms) => {
-                let message = format!("it failed repeatedly and is tried again in {wait_ms} ms");
+                let address = self.address();
+                let message =
+                    format!("{address} failed repeatedly; it is tried again in {wait_ms} ms");
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
         };
-        let outcome = self.call_admitted(lane, build).await;
+        let outcome = exchange.await;
         match &outcome {
             Ok(_) => attempt.succeeded(),
             // The server may be well; it is us who ask too much.
@@ -117,25 +155,19 @@ impl Server {
         outcome
     }
 
-    async fn call_admitted(
-        &self,
-        lane: usize,
-        build: impl FnOnce(&Pipe) -> Batch,
-    ) -> Result<Vec<Reply>> {
-        let pipe = match self.lanes[lane].open_pipe() {
-            Some(pipe) => pipe,
-            None => self.connect(&self.lanes[lane]).await?,
-        };
-        let batch = build(&pipe);
-        pipe.call(batch)
-            .await
-            .map_err(|failure| self.error(failure))
+    /// Returns the connection of a lane, opened where there is none.
+    async fn pipe(&self, lane: usize) -> Result<Arc<Pipe>> {
+        match self.lanes[lane].open_pipe() {
+            Some(pipe) => Ok(pipe),
+            None => self.connect(&self.lanes[lane]).await,
+        }
     }
 
     fn error(&self, failure: Failure) -> Error {
         match failure {
             Failure::Timeout => {
-                let message = format!("no reply within {:?}", self.options.response_timeout);
+                let (address, limit) = (self.address(), self.options.response_timeout);
+                let message = format!("{address} did not answer within {limit:?}");
                 Error::new(ErrorKind::Timeout, message)
             }
             Failure::Full => Error::new(
@@ -145,7 +177,10 @@ impl Server {
                     self.options.max_in_flight, self.options.response_timeout
                 ),
             ),
-            Failure::Lost(reason) => Error::new(ErrorKind::Unavailable, reason),
+            Failure::Lost(reason) => {
+                let message = format!("{}: {reason}", self.address());
+                Error::new(ErrorKind::Unavailable, message)
+            }
         }
     }
 

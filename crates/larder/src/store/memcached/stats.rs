@@ -94,8 +94,8 @@ impl Memcached {
         node.persistence = Some("none".into());
         if let Err(error) = self.describe(&mut node).await {
             node.problem = Some(match self.inner.server.breaker_state().0 {
-                State::Open => format!("{} (calls fail at once for now)", error.message()),
-                State::Closed | State::HalfOpen => error.message().to_owned(),
+                State::Open => format!("{} (calls fail at once for now)", error.explained()),
+                State::Closed | State::HalfOpen => error.explained(),
             });
         }
         node

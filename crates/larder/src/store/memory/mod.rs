@@ -331,7 +331,8 @@ impl Inner {
             .namespaces
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        known.insert(namespace.clone(), self.fresh_id());
+        // Its next use gives it a new id.
+        known.remove(namespace);
         self.sweeps_due.store(SWEEPS_AFTER_CLEAR, Ordering::Relaxed);
     }
 

@@ -3,6 +3,8 @@
 //! An integer that `set` wrote is sealed under a checksum that Lua does not know. The first addition to it reads it,
 //! checks it, and leaves it in the counter's form; the following ones are one round trip.
 
+use std::sync::Arc;
+
 use super::Inner;
 use super::read::array;
 use super::scripts::INCREMENT;
@@ -24,7 +26,7 @@ enum Outcome {
 
 impl Inner {
     pub(super) async fn increment(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         by: i64,
@@ -74,6 +76,7 @@ impl Inner {
         command
             .arg(&fastrand::u64(1..).to_le_bytes()[..])
             .arg(&template[..]);
+        self.pass();
         let reply = self.link.one(&place.script(&INCREMENT, command)).await?;
         let words = array(reply);
         let mut words = words.iter().map(crate::redis_conn::text);
@@ -87,7 +90,12 @@ impl Inner {
     }
 
     /// Adds to a sealed integer and leaves a counter; `None`: somebody changed it meanwhile.
-    async fn convert(&self, namespace: &Namespace, key: &[u8], by: i64) -> Result<Option<i64>> {
+    async fn convert(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+    ) -> Result<Option<i64>> {
         let Some(entry) = self.get_many(namespace, &[key]).await?.pop().flatten() else {
             return Ok(None);
         };

@@ -9,7 +9,10 @@
 //! ```
 //! Lua neither checks checksums nor makes them: a counter's text is beside its envelope, and the reader puts it in.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 
 use crate::codec::format_integer;
 use crate::envelope::{self, Envelope};
@@ -92,16 +95,41 @@ impl Frame {
     }
 }
 
-/// Returns the frame of an entry.
-pub(super) fn entry(stamp: Stamp, expires_at_ms: Option<u64>, entry: &Bytes) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(HEAD_BYTES + entry.len());
-    frame.push(letter(entry));
-    frame.extend_from_slice(&stamp);
-    frame.extend_from_slice(&expires_at_ms.unwrap_or(0).to_le_bytes());
-    frame.extend_from_slice(&envelope::write_id(entry).to_le_bytes());
-    frame.extend_from_slice(entry);
-    frame
+/// The frame of an entry, on its way into a command without a copy of its own.
+pub(super) struct Framed<'a> {
+    head: [u8; HEAD_BYTES],
+    entry: &'a Bytes,
 }
+
+impl<'a> Framed<'a> {
+    /// Frames an entry.
+    pub(super) fn new(stamp: Stamp, expires_at_ms: Option<u64>, entry: &'a Bytes) -> Self {
+        let mut head = [letter(entry); HEAD_BYTES];
+        head[1..9].copy_from_slice(&stamp);
+        head[9..17].copy_from_slice(&expires_at_ms.unwrap_or(0).to_le_bytes());
+        head[17..].copy_from_slice(&envelope::write_id(entry).to_le_bytes());
+        Self { head, entry }
+    }
+
+    /// Returns its length.
+    pub(super) fn len(&self) -> usize {
+        HEAD_BYTES + self.entry.len()
+    }
+}
+
+impl ToRedisArgs for Framed<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        let written = argument.write_all(&self.head);
+        let written = written.and_then(|()| argument.write_all(self.entry));
+        debug_assert!(
+            written.is_ok(),
+            "a command is memory, which takes everything"
+        );
+    }
+}
+
+impl ToSingleRedisArg for Framed<'_> {}
 
 /// Returns the kind of an entry as scripts know it.
 pub(super) fn letter(entry: &Bytes) -> u8 {

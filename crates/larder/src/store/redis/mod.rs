@@ -10,11 +10,14 @@
 //! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
 
 mod builder;
+mod combine;
 mod counter;
 mod frame;
 mod keys;
 mod listing;
 mod place;
+mod puts;
+mod queue;
 mod read;
 mod reclaim;
 mod scripts;
@@ -36,6 +39,7 @@ use tokio::sync::Semaphore;
 pub use self::builder::Builder;
 
 use self::keys::Buckets;
+use self::queue::Queue;
 use self::spaces::Spaces;
 use super::{
     Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
@@ -93,6 +97,8 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
+    gets: Queue<combine::Waiting>,
+    puts: Queue<puts::Waiting>,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -140,6 +146,8 @@ impl Redis {
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
+                gets: Queue::default(),
+                puts: Queue::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),
@@ -179,6 +187,7 @@ impl Inner {
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
         let buckets = self.buckets.all().iter().enumerate();
         let calls: Vec<_> = buckets
@@ -292,6 +301,10 @@ impl Store for Redis {
 
     async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         self.inner.nodes().await.map_err(named)
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.link.epoch()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::Inner;
+use super::combine::Found;
 use super::frame::{Frame, Kind};
 use super::spaces::Space;
 use crate::error::Result;
@@ -18,7 +19,7 @@ const MAX_KEYS: usize = 512;
 
 impl Inner {
     pub(super) async fn get_many(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         keys: &[&[u8]],
     ) -> Result<Vec<Option<Entry>>> {
@@ -37,12 +38,16 @@ impl Inner {
     }
 
     async fn get_one(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
-        space: &Space,
+        space: &Arc<Space>,
         key: &[u8],
-    ) -> Result<Option<(Kind, Entry)>> {
+    ) -> Result<Found> {
+        let under_way = self.gets.begin();
         let place = self.place(space, namespace, key);
+        if !under_way.is_alone {
+            return self.get_combined(space, place.bucket, place.entry).await;
+        }
         let mut command = redis::Cmd::with_capacity(3, 64 + place.entry.len() * 2);
         command
             .arg("MGET")
@@ -61,7 +66,7 @@ impl Inner {
         namespace: &Namespace,
         space: &Arc<Space>,
         keys: &[&[u8]],
-    ) -> Result<Vec<Option<(Kind, Entry)>>> {
+    ) -> Result<Vec<Found>> {
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.buckets.len()];
         for (index, key) in keys.iter().enumerate() {
             groups[self.buckets.index_of(namespace, key)].push(index);
@@ -94,7 +99,7 @@ impl Inner {
 }
 
 /// Returns the entry of a frame whose stamp is the register's.
-fn live(frame: Value, register: Option<&Value>) -> Option<(Kind, Entry)> {
+pub(super) fn live(frame: Value, register: Option<&Value>) -> Found {
     let Value::BulkString(frame) = frame else {
         return None;
     };

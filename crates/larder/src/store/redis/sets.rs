@@ -64,6 +64,7 @@ impl Inner {
                 command.arg("M").arg(&member[..]);
             }),
         };
+        self.pass();
         parse(self.link.one(&call).await?)
     }
 

@@ -10,7 +10,7 @@ use super::Inner;
 use super::read::array;
 use crate::breaker::State;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::redis_conn::{Node, text};
 use crate::store::node::median_us;
 use crate::store::{NodeRole, NodeStatus, StoreStats};
@@ -20,21 +20,25 @@ const PINGS: usize = 5;
 /// A clock that is off by more than this makes expiry visibly wrong.
 const MAX_SKEW_MS: i64 = 1_000;
 
+const NO_FIGURES: &str = "the user may not ask for its figures: allow +info";
+const NEEDS_ALL_SLOTS: &str = "cluster-require-full-coverage is yes: when one primary is lost without a replica, \
+     the others refuse all calls; set it to no";
+
 type Info = HashMap<String, String>;
 
 impl Inner {
     pub(super) async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         let map = self.link.map().await?;
         let primaries = map.primaries.iter().enumerate();
-        let is_alone = !self.link.is_cluster();
+        let role = match self.link.is_cluster() {
+            true => NodeRole::Primary,
+            false => NodeRole::Single,
+        };
         let primaries = primaries.map(|(index, node)| {
             let slots = map.slots_of(index);
             async move {
-                let mut status = self.status(node, NodeRole::Primary).await;
+                let mut status = self.status(node, role).await;
                 status.slots = slots;
-                if is_alone && status.role == NodeRole::Primary {
-                    status.role = NodeRole::Single;
-                }
                 status
             }
         });
@@ -110,8 +114,18 @@ impl Inner {
         let mut status = NodeStatus::new(node.address(), role);
         let info = match self.info(node).await {
             Ok(info) => info,
+            Err(error) if error.kind() == ErrorKind::InvalidConfig => {
+                // It may well serve a user who must not ask.
+                status.latency_us = self.latency(node).await;
+                if status.latency_us.is_none() {
+                    status.problem = Some(error.explained());
+                } else {
+                    status.warnings.push(NO_FIGURES.to_owned());
+                }
+                return status;
+            }
             Err(error) => {
-                status.problem = Some(error.message().to_owned());
+                status.problem = Some(error.explained());
                 return status;
             }
         };
@@ -120,10 +134,13 @@ impl Inner {
                 Some("it failed repeatedly and is tried again by one call at a time".to_owned());
         }
         fill(&mut status, &info);
-        status.persistence = Some(self.persistence(node, &info).await);
+        status.persistence = self.persistence(node, &info).await;
         status.latency_us = self.latency(node).await;
         status.clock_skew_ms = self.skew(node).await;
         status.warnings = warnings(&status, &info);
+        if self.needs_all_slots(node).await {
+            status.warnings.push(NEEDS_ALL_SLOTS.to_owned());
+        }
         status
     }
 
@@ -137,27 +154,32 @@ impl Inner {
         median_us(round_trips)
     }
 
-    async fn persistence(&self, node: &Arc<Node>, info: &Info) -> String {
-        let setting = async |name: &str| {
-            let mut command = redis::cmd("CONFIG");
-            command.arg("GET").arg(name);
-            let reply = array(self.link.at(node, &command).await.ok()?);
-            text(reply.get(1)?)
-        };
+    /// Returns a setting of a server; `None` too where it keeps its settings to itself, as managed services do.
+    async fn setting(&self, node: &Arc<Node>, name: &str) -> Option<String> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg(name);
+        let reply = array(self.link.at(node, &command).await.ok()?);
+        text(reply.get(1)?)
+    }
+
+    async fn persistence(&self, node: &Arc<Node>, info: &Info) -> Option<String> {
         let mut ways = Vec::new();
         if info.get("aof_enabled").is_some_and(|on| on == "1") {
-            let how = setting("appendfsync").await.unwrap_or_default();
+            let how = self.setting(node, "appendfsync").await.unwrap_or_default();
             ways.push(format!("aof {how}").trim_end().to_owned());
         }
-        // A managed service may keep its settings to itself.
-        if setting("save").await.is_some_and(|save| !save.is_empty()) {
-            ways.push("rdb".to_owned());
+        match self.setting(node, "save").await {
+            Some(save) if !save.is_empty() => ways.push("rdb".to_owned()),
+            Some(_) if ways.is_empty() => ways.push("none".to_owned()),
+            Some(_) | None => {}
         }
-        if ways.is_empty() {
-            "none".to_owned()
-        } else {
-            ways.join(" and ")
-        }
+        (!ways.is_empty()).then(|| ways.join(" and "))
+    }
+
+    /// Returns whether the whole cluster refuses calls as soon as one of its slots has no server.
+    async fn needs_all_slots(&self, node: &Arc<Node>) -> bool {
+        let setting = "cluster-require-full-coverage";
+        self.link.is_cluster() && self.setting(node, setting).await.as_deref() == Some("yes")
     }
 }
 
@@ -165,6 +187,8 @@ fn fill(status: &mut NodeStatus, info: &Info) {
     let word = |name: &str| info.get(name).cloned();
     if word("role").is_some_and(|role| role == "slave") {
         status.role = NodeRole::Replica;
+    } else if number(info, "connected_slaves").is_some_and(|replicas| replicas > 0) {
+        status.role = NodeRole::Primary;
     }
     let program =
         word("server_name").or_else(|| word("valkey_version").map(|_| "valkey".to_owned()));
@@ -195,9 +219,9 @@ fn warnings(status: &NodeStatus, info: &Info) -> Vec<String> {
         .as_deref()
         .is_some_and(|policy| policy != "noeviction");
     match status.memory_limit_bytes {
-        None => warnings.push("maxmemory is not set: a growing cache takes all memory of the machine".to_owned()),
+        None => warnings.push("maxmemory is not set: a growing cache takes all memory of the machine; set it, and maxmemory-policy allkeys-lfu".to_owned()),
         Some(_) if !evicts => warnings.push(
-            "maxmemory-policy is noeviction: writes fail once the memory is full; allkeys-lfu suits a cache".to_owned(),
+            "maxmemory-policy is noeviction: writes fail once the memory is full; set allkeys-lfu".to_owned(),
         ),
         Some(_) => {}
     }
@@ -210,7 +234,10 @@ fn warnings(status: &NodeStatus, info: &Info) -> Vec<String> {
         .get("master_link_status")
         .is_some_and(|link| link == "down")
     {
-        warnings.push("it has lost its primary".to_owned());
+        warnings.push(
+            "it has lost its primary: see that the primary runs and is reachable from there"
+                .to_owned(),
+        );
     }
     warnings
 }
@@ -272,8 +299,9 @@ mod tests {
             ("maxmemory", "0"),
             ("maxmemory_policy", "noeviction"),
         ]);
-        let mut status = NodeStatus::new("h:1", NodeRole::Primary);
+        let mut status = NodeStatus::new("h:1", NodeRole::Single);
         fill(&mut status, &info);
+        assert_eq!(status.role, NodeRole::Single);
         assert_eq!(status.version.as_deref(), Some("redis 7.0.15"));
         assert_eq!(status.keys, Some(7));
         assert_eq!(status.response_time_us, Some(10.0));
@@ -284,5 +312,18 @@ mod tests {
         status.eviction_policy = Some("allkeys-lfu".into());
         status.clock_skew_ms = Some(-5000);
         assert_eq!(warnings(&status, &info).len(), 1);
+    }
+
+    #[test]
+    fn a_server_with_replicas_is_a_primary_and_a_copy_is_a_replica() {
+        for (line, role) in [
+            (("connected_slaves", "0"), NodeRole::Single),
+            (("connected_slaves", "1"), NodeRole::Primary),
+            (("role", "slave"), NodeRole::Replica),
+        ] {
+            let mut status = NodeStatus::new("h:1", NodeRole::Single);
+            fill(&mut status, &info(&[line]));
+            assert_eq!(status.role, role);
+        }
     }
 }

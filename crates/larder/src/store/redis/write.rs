@@ -4,13 +4,15 @@
 //! so in the same round trip, and the script writes again with the right stamp before the put is acknowledged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Inner;
-use super::frame::{self, Stamp};
+use super::frame::{self, Framed, Stamp};
 use super::place::Place;
+use super::puts::Put;
 use super::read::array;
 use super::scripts::WRITE;
 use super::spaces::{Space, fresh};
@@ -22,7 +24,7 @@ use crate::store::{Change, Condition, Expiry, Write, sorted_set};
 
 /// The most commands and bytes of one pipeline.
 const MAX_COMMANDS: usize = 512;
-const MAX_BYTES: usize = 4 << 20;
+pub(super) const MAX_BYTES: usize = 4 << 20;
 /// The longest TTL that Redis takes, with room for its own arithmetic.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
 
@@ -39,11 +41,15 @@ struct Step<'a> {
 
 impl Inner {
     pub(super) async fn write_many(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
         let space = self.spaces.of(namespace, &self.buckets);
+        if let [write] = writes {
+            return Ok(vec![self.write_one(namespace, &space, write).await?]);
+        }
+        self.pass();
         let mut applied = Vec::with_capacity(writes.len());
         let mut rest = writes;
         while !rest.is_empty() {
@@ -52,6 +58,39 @@ impl Inner {
             rest = later;
         }
         Ok(applied)
+    }
+
+    async fn write_one(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        space: &Arc<Space>,
+        write: &Write<'_>,
+    ) -> Result<bool> {
+        let place = self.place(space, namespace, write.key);
+        let guess = place.register.guess().filter(|_| is_plain(write));
+        let step = Step {
+            place,
+            write,
+            guess,
+        };
+        if let (Some(stamp), Change::Put(entry)) = (guess, &write.change) {
+            let (place, call) = (&step.place, self.plain_put(&step, stamp));
+            let put = Put {
+                space: Arc::clone(space),
+                bucket: place.bucket,
+                slot: place.slot,
+                lane: place.lane,
+                command: call.command,
+                bytes: entry.len(),
+                guess: stamp,
+            };
+            if self.put(put).await? {
+                return Ok(true);
+            }
+        }
+        self.pass();
+        let reply = self.link.one(&self.scripted(&step)?).await?;
+        outcome(&step.place, reply)
     }
 
     async fn write_portion(
@@ -132,7 +171,7 @@ impl Inner {
             unreachable!("only puts are plain")
         };
         let ttl_ms = ttl_ms(step.write.expiry);
-        let frame = frame::entry(stamp, self.expires_at(ttl_ms), entry);
+        let frame = Framed::new(stamp, self.expires_at(ttl_ms), entry);
         let mut command = Cmd::with_capacity(5, frame.len() + step.place.entry.len() + 64);
         command.arg("SET").arg(&step.place.entry).arg(frame);
         if let Some(ttl_ms) = ttl_ms {
@@ -207,6 +246,7 @@ impl Inner {
             .arg(&fresh()[..]);
         command.arg("K").arg(0).arg(&[0_u8; 8][..]);
         command.arg("C").arg(&write_id.to_le_bytes()[..]).arg(rest);
+        self.pass();
         let reply = self.link.one(&place.script(&WRITE, command)).await?;
         outcome(place, reply)
     }
@@ -277,7 +317,7 @@ fn outcome(place: &Place<'_>, reply: Value) -> Result<bool> {
     Ok(*applied == 1)
 }
 
-fn stamp(reply: &Value) -> Option<Stamp> {
+pub(super) fn stamp(reply: &Value) -> Option<Stamp> {
     match reply {
         Value::BulkString(bytes) => bytes.as_slice().try_into().ok(),
         _ => None,

@@ -41,6 +41,9 @@ pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
             }
         );
     }
+    space.put(b"k", &sealed(b"v"), Expiry::Never).await?;
+    let kept = space.get(b"k").await?.is_some();
+    assert_eq!(kept, !can.discards, "what is put is kept, or not");
     assert!(
         can.sorted_sets || !can.native_sorted_sets,
         "native sets are sets"

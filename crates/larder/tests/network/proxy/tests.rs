@@ -83,7 +83,7 @@ async fn delay_shifts_data_without_thinning_it_out() {
 #[tokio::test]
 async fn connection_is_cut_after_so_many_bytes_and_the_next_is_not() {
     let proxy = proxy_before_echo().await;
-    for bytes in 0..6 {
+    for bytes in 0..=6 {
         let mut stream = connect(proxy.address()).await;
         echo(&mut stream, b"before").await.unwrap();
         proxy.cut_after(bytes);

@@ -1,15 +1,18 @@
 //! `larder cache status`: the caches of the store at a glance.
 
+mod servers;
+
 use std::time::Duration;
 
 use larder::cache::CacheStats;
-use larder::parse_duration;
 use larder::store::StoreStats;
+use larder::{StoreNodes, parse_duration};
 use serde::Serialize;
 
 use super::stats::{self, StoreFields};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::nodes::{self, NodeFields, Totals};
 use crate::session::Session;
 use crate::table::{self, Table};
 
@@ -19,7 +22,7 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 /// Shows what all processes together did with each cache, about a second behind.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print everything that is counted
+    /// Print everything that is counted, and what the servers of the stores say
     #[arg(long)]
     detailed: bool,
     /// Print again and again, until Ctrl-C; how often, default every second
@@ -36,13 +39,26 @@ fn interval(text: &str) -> Result<Duration, String> {
 struct Row {
     name: String,
     store: &'static str,
+    configured_as: String,
     stats: CacheStats,
 }
 
 #[derive(Debug, Serialize)]
-struct Printed {
+struct Printed<'a> {
     caches: Vec<CacheFields>,
-    stores: Vec<StoreFields>,
+    stores: Vec<StorePrinted<'a>>,
+}
+
+/// A store; with `--detailed` also its servers.
+#[derive(Debug, Serialize)]
+struct StorePrinted<'a> {
+    #[serde(flatten)]
+    store: StoreFields,
+    configured_as: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<NodeFields<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals: Option<Totals>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,28 +87,41 @@ pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
 
 async fn print(args: &Args, session: &mut Session<'_>) -> Outcome {
     let rows = rows(session).await?;
+    let asked = if args.detailed {
+        session.larder.nodes().await
+    } else {
+        Vec::new()
+    };
     if session.output.is_json() {
         let caches = rows.iter().map(CacheFields::new).collect();
-        let stores = stores(&rows)
-            .into_iter()
-            .map(|(name, stats)| StoreFields::new(name, stats))
-            .collect();
+        let stores = stores(&rows);
+        let stores = stores.iter().map(|row| StorePrinted::new(row, &asked));
+        let stores = stores.collect();
         session.output.json(&Printed { caches, stores })?;
         return Ok(Exit::Ok);
     }
     if args.detailed {
-        for row in &rows {
-            let text = stats::describe(&row.name, row.store, &row.stats);
-            session.output.line(text)?;
-            session.output.line("")?;
-        }
-        return Ok(Exit::Ok);
+        return print_detailed(&rows, &asked, session);
     }
     session.output.line(caches_table(&rows).render())?;
-    for (name, stats) in stores(&rows) {
+    for row in stores(&rows) {
+        let (name, store) = (row.store, describe_store(&row.stats.store));
         session
             .output
-            .line(format_args!("\nstore {name}: {}", describe_store(stats)))?;
+            .line(format_args!("\nstore {name}: {store}"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn print_detailed(rows: &[Row], asked: &[StoreNodes], session: &mut Session<'_>) -> Outcome {
+    for row in rows {
+        let text = stats::describe(&row.name, row.store, &row.stats);
+        session.output.line(text)?;
+        session.output.line("")?;
+    }
+    for store in asked {
+        session.output.line(servers::describe(store))?;
+        session.output.line("")?;
     }
     Ok(Exit::Ok)
 }
@@ -112,6 +141,7 @@ async fn rows(session: &Session<'_>) -> Outcome<Vec<Row>> {
         let cache = session.larder.partition(&name)?;
         rows.push(Row {
             store: cache.store_name(),
+            configured_as: configured_store(session, &name),
             stats: cache.stats().await?,
             name,
         });
@@ -119,19 +149,35 @@ async fn rows(session: &Session<'_>) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// Returns each store once, however many caches are on it.
-fn stores(rows: &[Row]) -> Vec<(&'static str, &StoreStats)> {
-    let mut stores: Vec<(&'static str, &StoreStats)> = Vec::new();
+/// Returns the configuration's name of a cache's store; a partition is on the default cache's.
+fn configured_store(session: &Session<'_>, cache: &str) -> String {
+    let config = &session.larder.loaded().config;
+    let settings = config.cache(cache).or_else(|| config.cache("default"));
+    settings.map(|cache| cache.store).unwrap_or_default()
+}
+
+/// Returns a row of each store, however many caches are on it.
+fn stores(rows: &[Row]) -> Vec<&Row> {
+    let mut stores: Vec<&Row> = Vec::new();
     for row in rows {
-        let stats = &row.stats.store;
-        let is_known = |(name, known): &(&str, &StoreStats)| {
-            *name == row.store && known.details == stats.details
-        };
-        if !stores.iter().any(is_known) {
-            stores.push((row.store, stats));
+        let mut known = stores.iter();
+        if !known.any(|known| known.configured_as == row.configured_as) {
+            stores.push(row);
         }
     }
     stores
+}
+
+impl<'a> StorePrinted<'a> {
+    fn new(row: &'a Row, asked: &'a [StoreNodes]) -> Self {
+        let mine = asked.iter().find(|store| store.store == row.configured_as);
+        Self {
+            store: StoreFields::new(row.store, &row.stats.store),
+            configured_as: &row.configured_as,
+            nodes: mine.map(|store| nodes::fields(std::slice::from_ref(store))),
+            totals: mine.map(|store| Totals::of(nodes::known(store))),
+        }
+    }
 }
 
 impl CacheFields {

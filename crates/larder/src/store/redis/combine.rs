@@ -1,0 +1,122 @@
+//! Merging reads: what many tasks ask for at the same moment goes out as one `MGET` and comes back as one reply. It
+//! costs server and client less than a command for each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::frame::Kind;
+use super::queue::{Duty, abandoned};
+use super::read::{array, live};
+use super::spaces::Space;
+use crate::error::Result;
+use crate::redis_conn::Call;
+use crate::store::Entry;
+
+/// The most reads of one batch. Several small ones keep client and server busy at the same time, where one big one
+/// would let each wait for the other.
+pub(super) const MAX_BATCH: usize = 16;
+
+/// A valid entry, if there is one.
+pub(super) type Found = Option<(Kind, Entry)>;
+
+/// A read, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    space: Arc<Space>,
+    bucket: usize,
+    entry: Vec<u8>,
+    tell: oneshot::Sender<Result<Found>>,
+}
+
+impl Inner {
+    /// Reads one entry together with others.
+    pub(super) async fn get_combined(
+        self: &Arc<Self>,
+        space: &Arc<Space>,
+        bucket: usize,
+        entry: Vec<u8>,
+    ) -> Result<Found> {
+        let (tell, told) = oneshot::channel();
+        let waiting = Waiting {
+            space: Arc::clone(space),
+            bucket,
+            entry,
+            tell,
+        };
+        if self.gets.push(waiting) {
+            tokio::spawn(send(Duty::new(self, |inner| &inner.gets)));
+        }
+        told.await.unwrap_or_else(|gone| Err(abandoned(gone)))
+    }
+}
+
+/// Sends what waits, after one turn of everybody else.
+async fn send(mut duty: Duty<Waiting>) {
+    tokio::task::yield_now().await;
+    let mut batch = duty.take(|waiting| waiting);
+    batch.retain(|read| !read.tell.is_closed());
+    while batch.len() > MAX_BATCH {
+        let rest = batch.split_off(MAX_BATCH);
+        tokio::spawn(exchange(Arc::clone(&duty.inner), batch));
+        batch = rest;
+    }
+    exchange(Arc::clone(&duty.inner), batch).await;
+}
+
+async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
+    if batch.is_empty() {
+        return;
+    }
+    let is_uniform = batch.windows(2).all(|pair| {
+        pair[0].bucket == pair[1].bucket && Arc::ptr_eq(&pair[0].space, &pair[1].space)
+    });
+    if is_uniform {
+        let reply = inner.link.one(&call(&inner, &batch)).await;
+        return deal(batch, reply);
+    }
+    let mut groups: HashMap<(usize, usize), Vec<Waiting>> = HashMap::new();
+    for read in batch.drain(..) {
+        let of = (Arc::as_ptr(&read.space) as usize, read.bucket);
+        groups.entry(of).or_default().push(read);
+    }
+    let groups: Vec<_> = groups.into_values().collect();
+    let calls: Vec<_> = groups.iter().map(|group| call(&inner, group)).collect();
+    let replies = inner.link.many(&calls).await;
+    for (group, reply) in groups.into_iter().zip(replies) {
+        deal(group, reply);
+    }
+}
+
+/// Returns the `MGET` of reads of one bucket and namespace.
+fn call(inner: &Inner, group: &[Waiting]) -> Call {
+    let bytes: usize = group.iter().map(|read| read.entry.len()).sum();
+    let register = &group[0].space.register(group[0].bucket).name;
+    let mut command = redis::Cmd::with_capacity(group.len() + 2, bytes + register.len() + 4);
+    command.arg("MGET");
+    for read in group {
+        command.arg(&read.entry);
+    }
+    command.arg(register);
+    Call::new(inner.buckets.all()[group[0].bucket].slot, command)
+}
+
+/// Gives everybody his own.
+fn deal(group: Vec<Waiting>, reply: Result<Value>) {
+    match reply {
+        Err(error) => group.into_iter().for_each(|read| {
+            // Whoever went away needs no answer.
+            let _ = read.tell.send(Err(error.clone()));
+        }),
+        Ok(reply) => {
+            let mut values = array(reply);
+            let register = values.pop();
+            for (read, value) in group.into_iter().zip(values) {
+                let _ = read.tell.send(Ok(live(value, register.as_ref())));
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The fallback store: a primary goes away and comes back with its old data, and nothing old is ever served.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod history;
+mod outage;
+mod recovery;
+mod redis;
+mod state;
+mod support;
