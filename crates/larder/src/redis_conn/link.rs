@@ -210,8 +210,13 @@ impl Link {
         results.resize_with(calls.len(), || Ok(Value::Nil));
         let lanes = self.lanes();
         let mut groups: Vec<(Arc<Node>, u64, Vec<usize>)> = Vec::new();
+        // Servers that cannot be found are looked for once, not once for each command.
+        let map = match self.map().await {
+            Ok(map) => map,
+            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+        };
         for (index, call) in calls.iter().enumerate() {
-            match self.owner(call.slot).await {
+            match self.owner_in(&map, call.slot) {
                 Err(error) => results[index] = Err(error),
                 Ok(node) => {
                     let lane = call.lane % lanes;
@@ -271,7 +276,10 @@ impl Link {
         if let Some(node) = self.shared.map().owner(slot) {
             return Ok(Arc::clone(node));
         }
-        let map = self.map().await?;
+        self.owner_in(&*self.map().await?, slot)
+    }
+
+    fn owner_in(&self, map: &Map, slot: u16) -> Result<Arc<Node>> {
         let nobody = || {
             supervise::alarm(&self.shared);
             Error::new(

@@ -35,14 +35,33 @@ pub(super) struct Put {
     pub(super) guess: Stamp,
 }
 
-/// Whether a put is done; else the script has to write it.
-type IsDone = bool;
+/// What became of a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    /// The namespace has another stamp: the script has to write it.
+    OtherStamp,
+    /// A server refused it, such as one whose slot is on its way: it has to be sent where it belongs.
+    Refused,
+}
+
+impl Outcome {
+    /// Judges the reply to a put, and the one to the look behind it.
+    fn of(put: &Value, look: &Value, guess: Stamp) -> Self {
+        match (put, look) {
+            (Value::Okay, Value::ServerError(_)) => Self::Refused,
+            (Value::Okay, now) if stamp(now) == Some(guess) => Self::Done,
+            (Value::Okay, _) => Self::OtherStamp,
+            _ => Self::Refused,
+        }
+    }
+}
 
 /// A put, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     put: Put,
-    tell: oneshot::Sender<Result<IsDone>>,
+    tell: oneshot::Sender<Result<Outcome>>,
 }
 
 /// Puts of one register and connection: they go out together.
@@ -52,8 +71,8 @@ struct Batch {
 }
 
 impl Inner {
-    /// Writes an entry whose namespace has the stamp that is guessed; `false`: it has another one.
-    pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<IsDone> {
+    /// Writes an entry whose namespace has the stamp that is guessed, or says why not.
+    pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<Outcome> {
         let under_way = self.puts.begin();
         if under_way.is_alone {
             self.pass();
@@ -62,9 +81,10 @@ impl Inner {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(put.command).add_command(look);
             let replies = self.link.pipeline(slot, lane, &pipeline).await?;
-            return Ok(
-                matches!(replies.as_slice(), [Value::Okay, now] if stamp(now) == Some(guess)),
-            );
+            return Ok(match replies.as_slice() {
+                [put, look] => Outcome::of(put, look, guess),
+                _ => Outcome::Refused,
+            });
         }
         let (tell, told) = oneshot::channel();
         if self.puts.push(Waiting { put, tell }) {
@@ -141,10 +161,10 @@ async fn exchange(inner: Arc<Inner>, mut batch: Batch) {
             let _ = waiting.tell.send(Err(error.clone()));
         }),
         Ok(mut replies) => {
-            let now = replies.pop().and_then(|reply| stamp(&reply));
+            let look = replies.pop().unwrap_or_default();
             for (waiting, reply) in batch.puts.into_iter().zip(replies) {
-                let is_done = reply == Value::Okay && now == Some(waiting.put.guess);
-                let _ = waiting.tell.send(Ok(is_done));
+                let outcome = Outcome::of(&reply, &look, waiting.put.guess);
+                let _ = waiting.tell.send(Ok(outcome));
             }
         }
     }

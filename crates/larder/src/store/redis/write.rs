@@ -12,7 +12,7 @@ use redis::{Cmd, Value};
 use super::Inner;
 use super::frame::{self, Framed, Stamp};
 use super::place::Place;
-use super::puts::Put;
+use super::puts::{self, Put};
 use super::read::array;
 use super::scripts::WRITE;
 use super::spaces::{Space, fresh};
@@ -84,8 +84,15 @@ impl Inner {
                 bytes: entry.len(),
                 guess: stamp,
             };
-            if self.put(put).await? {
-                return Ok(true);
+            match self.put(put).await? {
+                puts::Outcome::Done => return Ok(true),
+                puts::Outcome::OtherStamp => {}
+                puts::Outcome::Refused => {
+                    self.pass();
+                    let alone = std::slice::from_ref(write);
+                    self.write_portion(namespace, space, alone).await?;
+                    return Ok(true);
+                }
             }
         }
         self.pass();

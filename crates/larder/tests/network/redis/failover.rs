@@ -246,7 +246,7 @@ async fn cluster_that_is_down_costs_each_call_its_limits_and_no_more() {
     let store = RedisStore::cluster(urls(&cluster)).build_lazy().unwrap();
     let rig = Arc::new(Rig::new(store));
     let mut tasks = JoinSet::new();
-    for key in keys {
+    for key in keys.clone() {
         let rig = Arc::clone(&rig);
         tasks.spawn(async move { rig.get(&key).await.unwrap_err() });
     }
