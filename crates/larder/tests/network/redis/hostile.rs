@@ -105,10 +105,10 @@ async fn wrong_login_and_database_are_refused_by_name() {
     // Logged out while it is connected.
     now(|| server.call(&["ACL", "DELUSER", "app"])).unwrap();
     let error = loop {
-        if let Err(error) = limited.get("key").await {
-            if error.kind() == ErrorKind::InvalidConfig {
-                break error;
-            }
+        if let Err(error) = limited.get("key").await
+            && error.kind() == ErrorKind::InvalidConfig
+        {
+            break error;
         }
     };
     assert!(error.to_string().contains("login"), "{error}");

@@ -113,10 +113,10 @@ async fn additions(rig: Arc<Rig>, stop: Arc<AtomicBool>) {
             if let Ok(added) = rig.add(&key, 2).await {
                 assert!(!added, "{key} was lost");
             }
-            if rig.delete(&key).await.is_ok() {
-                if let Ok(read) = rig.get(&key).await {
-                    assert_eq!(read, None, "{key} came back");
-                }
+            if rig.delete(&key).await.is_ok()
+                && let Ok(read) = rig.get(&key).await
+            {
+                assert_eq!(read, None, "{key} came back");
             }
         }
         let add = SortedSetOp::Add {
@@ -162,13 +162,13 @@ async fn clears(mut rig: Rig, stop: Arc<AtomicBool>) -> Rig {
                 assert!(!is_written || read == Some(generation), "{key}: {read:?}");
             }
         }
-        if rig.clear().await.is_ok() {
-            if let Ok(read) = rig.watch(rig.store.get_many(&rig.namespace, &bytes)).await {
-                assert!(
-                    read.iter().all(Option::is_none),
-                    "cleared entries came back"
-                );
-            }
+        if rig.clear().await.is_ok()
+            && let Ok(read) = rig.watch(rig.store.get_many(&rig.namespace, &bytes)).await
+        {
+            assert!(
+                read.iter().all(Option::is_none),
+                "cleared entries came back"
+            );
         }
     }
     rig
