@@ -21,7 +21,8 @@ fn client(runtime: &Runtime, server: &MemcachedServer) -> Client {
 
 fn open(runtime: &Runtime, server: &MemcachedServer) -> Cache {
     let store = runtime.block_on(MemcachedStore::connect(server.address().to_string()));
-    Cache::builder(store.expect("the server answers")).prefix("bench").build().expect("the options are valid")
+    let builder = Cache::builder(store.expect("the server answers")).prefix("bench");
+    builder.compression(larder::Compression::None).build().expect("the options are valid")
 }
 
 pub fn run() {

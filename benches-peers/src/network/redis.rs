@@ -24,7 +24,13 @@ fn connect(runtime: &Runtime, url: &str) -> MultiplexedConnection {
 
 fn open(runtime: &Runtime, url: String) -> Cache {
     let store = runtime.block_on(RedisStore::connect(url)).expect("the server answers");
-    Cache::builder(store).prefix("bench").build().expect("the options are valid")
+    bare_bytes(store)
+}
+
+/// The bare client does not compress either.
+fn bare_bytes(store: RedisStore) -> Cache {
+    let cache = Cache::builder(store).prefix("bench").compression(larder::Compression::None).build();
+    cache.expect("the options are valid")
 }
 
 fn fill(runtime: &Runtime, bare: &MultiplexedConnection, cache: &Cache, keys: &[String], value: &Bytes) {
@@ -134,7 +140,8 @@ fn wire(runtime: &Runtime, server: &RedisServer, bare: &MultiplexedConnection, c
 }
 
 fn traffic(server: &RedisServer) -> (u64, u64) {
-    let info = format!("{:?}", server.call(&["INFO", "stats"]).expect("the server answers"));
+    let info = server.call(&["INFO", "stats"]).expect("the server answers");
+    let info = info.text();
     let field = |name: &str| {
         let at = info.find(name).expect("the field is there") + name.len() + 1;
         let digits: String = info[at..].chars().take_while(char::is_ascii_digit).collect();
@@ -225,7 +232,7 @@ fn cluster(runtime: &Runtime) {
     let (single, cluster) = (RedisServer::start().expect("a server"), RedisCluster::start().expect("a cluster"));
     let urls: Vec<_> = cluster.addresses().iter().map(|address| format!("redis://{address}")).collect();
     let store = runtime.block_on(RedisStore::cluster(urls).connect()).expect("the cluster answers");
-    let spread = Cache::builder(store).prefix("bench").build().expect("the options are valid");
+    let spread = bare_bytes(store);
     let alone = open(runtime, single.url());
     let (keys, value) = (keys(KEYS), noise_of(100));
     let (keys, value) = (&keys, &value);

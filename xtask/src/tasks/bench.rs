@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Result, bail};
 
-use crate::{process, workspace};
+use crate::{process, servers, workspace};
 
 const MANIFEST: &str = "benches-peers/Cargo.toml";
 
@@ -27,6 +27,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     {
         bail!("the release program does not build");
     }
+    // The benches start their own, but install nothing.
+    servers::install(servers::registered())?;
     for (name, value) in conditions() {
         println!("{name:6} {value}");
     }
