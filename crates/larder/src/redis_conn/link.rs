@@ -202,6 +202,19 @@ impl Link {
         replies.map_err(|failure| self.lost(failure))
     }
 
+    /// As [`pipeline`](Self::pipeline), of commands that are made and handed on while `turn` is held.
+    pub(crate) async fn pipeline_in_turn<T>(
+        &self,
+        slot: u16,
+        lane: u64,
+        turn: &Mutex<T>,
+        make: impl FnOnce() -> Pipeline,
+    ) -> Result<Vec<Value>> {
+        let node = self.owner(slot).await?;
+        let replies = node.many_in_turn(lane, turn, make).await;
+        replies.map_err(|failure| self.lost(failure))
+    }
+
     /// Sends many commands, one pipeline to each server, in parallel; one result each, same order.
     ///
     /// Commands to one slot are executed in order, except that one that had to follow a moving slot comes later.

@@ -4,12 +4,15 @@
 //! reply that comes later is dropped by the client, never given to another call. What breaks the protocol breaks the
 //! connection, so a damaged reply cannot be taken for the next one.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisResult, Value};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::Endpoint;
@@ -20,8 +23,8 @@ use crate::error::{Error, ErrorKind};
 
 /// Timeouts in a row after which a connection is given up: its peer may be gone without a word.
 const MAX_TIMEOUTS: u32 = 2;
-/// Calls that the client's own queue holds before senders wait.
-const QUEUE: usize = 1024;
+/// The most that a connection's own queue may hold.
+const MAX_QUEUE: usize = 1 << 20;
 
 /// Bounds of one server's connections.
 #[derive(Debug, Clone, Copy)]
@@ -168,6 +171,25 @@ impl Node {
         call.end(reply.ok())
     }
 
+    /// Sends a pipeline that is made once the connection stands; it is made, and put into the connection's own queue,
+    /// while `turn` is held.
+    pub(crate) async fn many_in_turn<T>(
+        &self,
+        lane: u64,
+        turn: &Mutex<T>,
+        make: impl FnOnce() -> Pipeline,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut call = self.begin(lane).await?;
+        let connection = &mut call.live.connection;
+        let send = async {
+            let commands = make();
+            let count = commands.len();
+            connection.send_packed_commands(&commands, 0, count).await
+        };
+        let reply = timeout_at(call.deadline, begin_under(turn, send)).await;
+        call.end(reply.ok())
+    }
+
     async fn begin(&self, lane: u64) -> Result<Call<'_>, Failure> {
         let attempt = self
             .breaker
@@ -273,7 +295,8 @@ impl Node {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
+            // Whoever has to wait for a place need not get in by the order of coming: there is one for each call.
+            .set_pipeline_buffer_size(self.limits.max_in_flight.clamp(1, MAX_QUEUE));
         let client = &self.endpoint.client;
         let failed = |error| failure::client(error, self.address());
         let made = client
@@ -292,6 +315,18 @@ impl Node {
         }
         Ok(connection)
     }
+}
+
+/// Holds a lock during the first step of a future.
+async fn begin_under<T, F: Future>(lock: &Mutex<T>, future: F) -> F::Output {
+    let (mut future, mut is_first) = (pin!(future), true);
+    let stepped = poll_fn(|context| {
+        let is_first = std::mem::take(&mut is_first);
+        let _held = is_first.then(|| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        future.as_mut().poll(context)
+    });
+    // Otherwise the step may be an empty one, because the task has done much this turn.
+    unconstrained(stepped).await
 }
 
 fn is_primary(role: &Value) -> bool {

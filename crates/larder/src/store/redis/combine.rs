@@ -57,7 +57,7 @@ impl Inner {
 /// Sends what waits, after one turn of everybody else.
 async fn send(mut duty: Duty<Waiting>) {
     tokio::task::yield_now().await;
-    let mut batch = duty.take(|waiting| waiting);
+    let mut batch = duty.take();
     batch.retain(|read| !read.tell.is_closed());
     while batch.len() > MAX_BATCH {
         let rest = batch.split_off(MAX_BATCH);

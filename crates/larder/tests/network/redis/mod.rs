@@ -7,6 +7,7 @@ mod failover;
 mod frames;
 mod history;
 mod hostile;
+mod merging;
 mod resharding;
 mod restarts;
 mod rig;
