@@ -23,8 +23,8 @@ use crate::error::{Error, ErrorKind};
 
 /// Timeouts in a row after which a connection is given up: its peer may be gone without a word.
 const MAX_TIMEOUTS: u32 = 2;
-/// The most that a connection's own queue may hold.
-const MAX_QUEUE: usize = 1 << 20;
+/// The calls that a connection's own queue has places for, at least and at most.
+const QUEUE: (usize, usize) = (1 << 10, 1 << 20);
 
 /// Bounds of one server's connections.
 #[derive(Debug, Clone, Copy)]
@@ -296,7 +296,7 @@ impl Node {
             .set_connection_timeout(None)
             .set_response_timeout(None)
             // Whoever has to wait for a place need not get in by the order of coming: there is one for each call.
-            .set_pipeline_buffer_size(self.limits.max_in_flight.clamp(1, MAX_QUEUE));
+            .set_pipeline_buffer_size(self.limits.max_in_flight.clamp(QUEUE.0, QUEUE.1));
         let client = &self.endpoint.client;
         let failed = |error| failure::client(error, self.address());
         let made = client
