@@ -14,3 +14,4 @@ mod rig;
 mod sentinels;
 mod silence;
 mod slots;
+mod upkeep;

@@ -1,0 +1,48 @@
+//! What the store does besides calls: sweeping, loading scripts, checking the layout.
+
+use std::time::Duration;
+
+use larder::RedisStore;
+use tokio::time::sleep;
+use xtask::servers::private::RedisServer;
+
+use super::rig::{Rig, now};
+use crate::has_servers;
+
+/// Returns how often a command was called.
+fn calls(server: &RedisServer, command: &str) -> u64 {
+    let text = server.call(&["INFO", "commandstats"]).unwrap();
+    let start = format!("cmdstat_{command}:calls=");
+    let number = text.text().lines().find_map(|line| {
+        let rest = line.strip_prefix(&start)?;
+        rest.split(',').next()?.parse().ok()
+    });
+    number.unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clears_in_a_row_are_swept_up_together() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let fill = "for n = 1, 20000 do redis.call('SET', 'other:' .. n, 'x') end";
+    now(|| server.call(&["EVAL", fill, "0"])).unwrap();
+    let rig = Rig::new(RedisStore::connect(server.url()).await.unwrap());
+    for version in 0..100 {
+        rig.set("key", version).await.unwrap();
+        rig.clear().await.unwrap();
+    }
+    let mut before = 0;
+    loop {
+        sleep(Duration::from_millis(300)).await;
+        let scans = now(|| calls(&server, "scan"));
+        if scans == before {
+            break;
+        }
+        before = scans;
+    }
+    // A sweep is some 40 steps.
+    assert!((1..=1_000).contains(&before), "{before} steps");
+    assert_eq!(now(|| server.call(&["DBSIZE"])).unwrap().text(), "20000");
+}
