@@ -1,13 +1,15 @@
 //! What the store does besides calls: sweeping, loading scripts, checking the layout.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use larder::RedisStore;
+use larder::store::Condition;
+use larder::{RedisStore, Store as _};
 use tokio::time::sleep;
 use xtask::servers::private::RedisServer;
 
-use super::rig::{Rig, now};
+use super::rig::{Rig, now, put};
 use crate::has_servers;
+use crate::proxy::Proxy;
 
 /// Returns how often a command was called.
 fn calls(server: &RedisServer, command: &str) -> u64 {
@@ -45,4 +47,30 @@ async fn clears_in_a_row_are_swept_up_together() {
     // A sweep is some 40 steps.
     assert!((1..=1_000).contains(&before), "{before} steps");
     assert_eq!(now(|| server.call(&["DBSIZE"])).unwrap().text(), "20000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_call_to_a_server_that_forgot_the_scripts_takes_one_more_round_trip() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let store = RedisStore::connect(format!("redis://{}/", proxy.address()));
+    let rig = Rig::new(store.await.unwrap());
+    now(|| server.call(&["SCRIPT", "FLUSH"])).unwrap();
+    proxy.delay(Duration::from_millis(5));
+    let keys: Vec<String> = (0..500).map(|n| format!("key:{n}")).collect();
+    let adds = keys
+        .iter()
+        .map(|key| put(key, 1).when(Condition::IfAbsent))
+        .collect::<Vec<_>>();
+    let began = Instant::now();
+    let added = rig.store.write_many(&rig.namespace, &adds).await.unwrap();
+    assert!(added.iter().all(|added| *added));
+    assert!(
+        began.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        began.elapsed()
+    );
 }
