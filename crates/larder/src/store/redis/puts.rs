@@ -33,14 +33,24 @@ pub(super) struct Put {
     pub(super) guess: Stamp,
 }
 
-/// Whether a put is done; else the script has to write it.
-type IsDone = bool;
+/// What became of a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The entry is there and valid.
+    Done,
+    /// It carries an old stamp: the script has to write it.
+    Stale,
+    /// It is written, but the register is elsewhere: its stamp is to be looked at.
+    Unseen,
+    /// It is not written, as where its slot moves.
+    Refused,
+}
 
 /// A put, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     put: Put,
-    tell: oneshot::Sender<Result<IsDone>>,
+    tell: oneshot::Sender<Result<Outcome>>,
 }
 
 /// Puts of one register and connection: they go out together.
@@ -50,8 +60,8 @@ struct Batch {
 }
 
 impl Inner {
-    /// Writes an entry whose namespace has the stamp that is guessed; `false`: it has another one.
-    pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<IsDone> {
+    /// Writes an entry whose namespace has the stamp that is guessed.
+    pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<Outcome> {
         let under_way = self.puts.begin();
         if under_way.is_alone {
             self.pass();
@@ -60,9 +70,10 @@ impl Inner {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(put.command).add_command(look);
             let replies = self.link.pipeline(slot, lane, &pipeline).await?;
-            return Ok(
-                matches!(replies.as_slice(), [Value::Okay, now] if stamp(now) == Some(guess)),
-            );
+            return Ok(match replies.as_slice() {
+                [set, now] => outcome(set, now, guess),
+                _ => Outcome::Refused,
+            });
         }
         let (tell, told) = oneshot::channel();
         if self.puts.push(Waiting { put, tell }) {
@@ -130,12 +141,21 @@ async fn exchange(inner: &Inner, batch: Batch) {
             let _ = waiting.tell.send(Err(error.clone()));
         }),
         Ok(mut replies) => {
-            let now = replies.pop().and_then(|reply| stamp(&reply));
+            let now = replies.pop().unwrap_or_default();
             for (waiting, reply) in puts.into_iter().zip(replies) {
-                let is_done = reply == Value::Okay && now == Some(waiting.put.guess);
-                let _ = waiting.tell.send(Ok(is_done));
+                let outcome = outcome(&reply, &now, waiting.put.guess);
+                let _ = waiting.tell.send(Ok(outcome));
             }
         }
+    }
+}
+
+fn outcome(set: &Value, now: &Value, guess: Stamp) -> Outcome {
+    match (set, now) {
+        (Value::Okay, Value::ServerError(_)) => Outcome::Unseen,
+        (Value::Okay, now) if stamp(now) == Some(guess) => Outcome::Done,
+        (Value::Okay, _) => Outcome::Stale,
+        _ => Outcome::Refused,
     }
 }
 

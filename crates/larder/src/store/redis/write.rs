@@ -12,7 +12,7 @@ use redis::{Cmd, Value};
 use super::Inner;
 use super::frame::{self, Framed, Stamp};
 use super::place::Place;
-use super::puts::Put;
+use super::puts::{Outcome, Put};
 use super::read::array;
 use super::scripts::WRITE;
 use super::spaces::{Space, fresh};
@@ -84,13 +84,27 @@ impl Inner {
                 bytes: entry.len(),
                 guess: stamp,
             };
-            if self.put(put).await? {
-                return Ok(true);
+            match self.put(put).await? {
+                Outcome::Done => return Ok(true),
+                Outcome::Unseen if self.sees(place, stamp).await? => return Ok(true),
+                Outcome::Unseen | Outcome::Stale => {}
+                Outcome::Refused => {
+                    self.pass();
+                    let write = std::slice::from_ref(write);
+                    return Ok(self.write_portion(namespace, space, write).await? == [true]);
+                }
             }
         }
         self.pass();
         let reply = self.link.one(&self.scripted(&step)?).await?;
         outcome(&step.place, reply)
+    }
+
+    /// Returns whether the register still has the stamp that a put carried.
+    async fn sees(&self, place: &Place<'_>, guess: Stamp) -> Result<bool> {
+        let mut get = redis::cmd("GET");
+        get.arg(&place.register.name);
+        Ok(stamp(&self.link.one(&place.call(get)).await?) == Some(guess))
     }
 
     async fn write_portion(
