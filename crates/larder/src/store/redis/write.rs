@@ -25,8 +25,8 @@ use crate::store::{Change, Condition, Expiry, Write, sorted_set};
 /// The most commands and bytes of one pipeline.
 const MAX_COMMANDS: usize = 512;
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// The longest TTL that Redis takes, with room for its own arithmetic.
-const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
+/// The longest TTL: Redis takes more, but numbers of Lua are exact, and are written out, only so far.
+const MAX_TTL_MS: u64 = 1 << 53;
 
 /// Scores and members.
 type Members = Vec<(f64, Bytes)>;
