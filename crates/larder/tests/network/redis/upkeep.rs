@@ -1,4 +1,4 @@
-//! What the store does besides calls: sweeping, loading scripts, checking the layout.
+//! What the store does besides calls: sweeping, loading scripts, repairing registers, checking the layout.
 
 use std::time::{Duration, Instant};
 
@@ -73,4 +73,22 @@ async fn bulk_call_to_a_server_that_forgot_the_scripts_takes_one_more_round_trip
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn register_of_somebody_else_is_replaced() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let rig = Rig::new(RedisStore::connect(server.url()).await.unwrap());
+    for junk in ["", "1", "123456789", "\0\0\0\0\0\0\0\0"] {
+        now(|| server.call(&["SET", "{0}g:net:test:v1", junk])).unwrap();
+        rig.set("key", 1).await.unwrap();
+        assert_eq!(rig.get("key").await.unwrap(), Some(1), "{junk:?}");
+        assert!(!rig.add("key", 2).await.unwrap(), "{junk:?}");
+        assert_eq!(rig.increment("n").await.unwrap(), 1, "{junk:?}");
+        assert_eq!(rig.increment("n").await.unwrap(), 2, "{junk:?}");
+        rig.clear().await.unwrap();
+    }
 }
