@@ -301,7 +301,7 @@ impl Link {
     }
 
     /// Returns until when a call that began now may follow a cluster that changes.
-    fn patience(&self) -> Instant {
+    pub(crate) fn patience(&self) -> Instant {
         let limits = self.shared.limits;
         Instant::now() + limits.connect_timeout + limits.response_timeout
     }

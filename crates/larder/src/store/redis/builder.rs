@@ -156,11 +156,11 @@ impl Builder {
     pub async fn connect(self) -> Result<Redis> {
         let store = self.build_lazy()?;
         store.inner.link.connect().await?;
-        store.inner.prepare().await?;
+        store.inner.ready().await?;
         Ok(store)
     }
 
-    /// Returns a store that connects on its first use.
+    /// Returns a store that connects on its first use, and then checks what [`connect`](Self::connect) does.
     ///
     /// # Errors
     /// `InvalidConfig`: an address or file that cannot be used.

@@ -19,6 +19,7 @@ mod place;
 mod puts;
 mod queue;
 mod read;
+mod ready;
 mod reclaim;
 mod scripts;
 mod sets;
@@ -40,19 +41,17 @@ pub use self::builder::Builder;
 
 use self::keys::Buckets;
 use self::queue::Queue;
+use self::ready::Readiness;
 use self::spaces::Spaces;
 use super::{
     Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
     StoreStats, Write,
 };
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
-use crate::redis_conn::{Call, Link, slot};
-
-/// The key that says how the entries of a cluster are laid out; every process writes the same, or is refused.
-const LAYOUT_KEY: &[u8] = b"larder:layout";
+use crate::redis_conn::{Call, Link};
 
 /// A store on Redis 6.2 or later, or on a server that speaks as it does. Cheap to clone.
 ///
@@ -99,6 +98,7 @@ struct Inner {
     spaces: Spaces,
     gets: Queue<combine::Waiting>,
     puts: Queue<puts::Waiting>,
+    readiness: Readiness,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -148,6 +148,7 @@ impl Redis {
                 spaces: Spaces::default(),
                 gets: Queue::default(),
                 puts: Queue::default(),
+                readiness: Readiness::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),
@@ -158,35 +159,8 @@ impl Redis {
 }
 
 impl Inner {
-    /// Checks the layout and the clock, once the servers answer.
-    async fn prepare(&self) -> Result<()> {
-        if self.link.is_cluster() {
-            self.check_layout().await?;
-        }
-        self.measure_clock().await
-    }
-
-    async fn check_layout(&self) -> Result<()> {
-        let own = format!("1 {}", self.buckets.len());
-        let call = |command| Call::new(slot(LAYOUT_KEY), command);
-        let mut set = redis::cmd("SET");
-        set.arg(LAYOUT_KEY).arg(&own).arg("NX");
-        let mut get = redis::cmd("GET");
-        get.arg(LAYOUT_KEY);
-        self.link.one(&call(set)).await?;
-        let stored = self.link.one(&call(get)).await?;
-        match crate::redis_conn::text(&stored) {
-            Some(stored) if stored != own => {
-                let message = format!(
-                    "the cluster is laid out as {stored:?} (version and buckets), this process as {own:?}: set buckets to the same number"
-                );
-                Err(Error::new(ErrorKind::InvalidConfig, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.ready().await?;
         self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
         let buckets = self.buckets.all().iter().enumerate();
@@ -308,7 +282,8 @@ impl Store for Redis {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.inner.link.connect().await.map_err(named)
+        self.inner.link.connect().await.map_err(named)?;
+        self.inner.ready().await.map_err(named)
     }
 }
 

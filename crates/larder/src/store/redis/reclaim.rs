@@ -104,6 +104,7 @@ impl Inner {
         if limit == 0 {
             return Ok(0);
         }
+        self.ready().await?;
         let map = self.link.map().await?;
         let mut removed = 0;
         for node in &map.primaries {

@@ -45,6 +45,7 @@ impl Inner {
         namespace: &Namespace,
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
+        self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         if let [write] = writes {
             return Ok(vec![self.write_one(namespace, &space, write).await?]);

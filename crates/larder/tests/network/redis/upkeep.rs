@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use larder::store::Condition;
-use larder::{RedisStore, Store as _};
+use larder::{ErrorKind, RedisStore, Store as _};
 use tokio::time::sleep;
-use xtask::servers::private::RedisServer;
+use xtask::servers::private::{RedisCluster, RedisServer};
 
-use super::rig::{Rig, now, put};
+use super::rig::{Rig, now, put, urls};
 use crate::has_servers;
 use crate::proxy::Proxy;
 
@@ -91,4 +91,26 @@ async fn register_of_somebody_else_is_replaced() {
         assert_eq!(rig.increment("n").await.unwrap(), 2, "{junk:?}");
         rig.clear().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_that_connects_late_refuses_another_layout_all_the_same() {
+    if !has_servers() {
+        return;
+    }
+    let cluster = now(RedisCluster::start).unwrap();
+    let first = RedisStore::cluster(urls(&cluster)).connect().await.unwrap();
+    let first = Rig::new(first);
+    first.set("key", 1).await.unwrap();
+    let late = RedisStore::cluster(urls(&cluster)).buckets(16).build_lazy();
+    let late = Rig::new(late.unwrap());
+    for _ in 0..2 {
+        let error = late.clear().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        let error = late.set("key", 2).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    }
+    let same = RedisStore::cluster(urls(&cluster)).build_lazy().unwrap();
+    let same = Rig::new(same);
+    assert_eq!(same.get("key").await.unwrap(), Some(1));
 }
