@@ -105,7 +105,8 @@ impl Builder {
         self
     }
 
-    /// Calls to one server that may be under way at once; default 65,536. More are refused as `Overloaded`.
+    /// Calls to one server that may be under way at once; default 65,536. More are refused as `Overloaded`. Reads and
+    /// puts that go out together count as one.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.limits.max_in_flight = calls;
         self

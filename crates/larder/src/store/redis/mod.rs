@@ -61,7 +61,8 @@ use crate::redis_conn::{Call, Link};
 ///
 /// # Not guaranteed
 /// What a primary acknowledged and had not yet copied is lost with it (asynchronous replication). A write that timed
-/// out may still be applied, also after a later one over a new connection. A plain put whose caller goes away right
+/// out may still be applied, also after a later one over a new connection. With several connections, a `clear` that
+/// failed or was dropped may take later writes with it. A plain put whose caller goes away right
 /// after another process cleared the namespace may leave the key absent; while such a put is under way the key is
 /// absent for a round trip, so that an `add` succeeds. A listing during a resharding may repeat a key or miss one that
 /// moves.
@@ -75,7 +76,7 @@ use crate::redis_conn::{Call, Link};
 ///
 /// # Cost
 /// Get, set, add, delete, increment, expire: one round trip. Bulk calls: one to each server that has some of the keys,
-/// in parallel. `clear`: one to each server; the memory is reclaimed in the background. Listings: O(all keys of the
+/// in parallel. `clear`: one to each server, on each of its connections; the memory is reclaimed in the background. Listings: O(all keys of the
 /// database).
 ///
 /// ```no_run
@@ -163,14 +164,15 @@ impl Inner {
         self.ready().await?;
         self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
-        let buckets = self.buckets.all().iter().enumerate();
-        let calls: Vec<_> = buckets
-            .map(|(index, bucket)| {
-                let mut command = redis::cmd("DEL");
-                command.arg(&space.register(index).name);
-                Call::new(bucket.slot, command)
-            })
-            .collect();
+        let mut calls = Vec::new();
+        for (index, bucket) in self.buckets.all().iter().enumerate() {
+            let mut command = redis::cmd("DEL");
+            command.arg(&space.register(index).name);
+            // On each connection: a write that was dropped may be on its way on any.
+            for lane in 0..self.link.lanes() {
+                calls.push(Call::new(bucket.slot, command.clone()).lane(lane));
+            }
+        }
         let replies = self.link.many(&calls).await;
         space.forget();
         replies.into_iter().collect::<Result<Vec<Value>>>()?;

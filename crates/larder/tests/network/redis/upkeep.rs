@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use larder::store::Condition;
+use futures_util::future::join_all;
+use larder::store::{Condition, Expiry, Write};
+use larder::testing::sealed;
 use larder::{ErrorKind, RedisStore, Store as _};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use xtask::servers::private::{RedisCluster, RedisServer};
 
 use super::rig::{Rig, now, put, urls};
@@ -113,4 +115,38 @@ async fn store_that_connects_late_refuses_another_layout_all_the_same() {
     let same = RedisStore::cluster(urls(&cluster)).build_lazy().unwrap();
     let same = Rig::new(same);
     assert_eq!(same.get("key").await.unwrap(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn write_dropped_on_another_connection_is_cleared_all_the_same() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let builder = RedisStore::builder(server.url()).connections(4);
+    let builder = builder.response_timeout(Duration::from_secs(20));
+    let rig = Rig::new(builder.connect().await.unwrap());
+    // Large ones that are refused, on every connection.
+    let value = sealed(&vec![7; 1 << 16]);
+    let keys: Vec<String> = (0..120).map(|n| format!("large:{n}")).collect();
+    for round in 0..20 {
+        let name = format!("added:{round}");
+        rig.set("other", 1).await.unwrap();
+        let large = keys.iter().map(|key| {
+            let write = Write::put(key.as_bytes(), value.clone(), Expiry::Never);
+            rig.write(write.when(Condition::IfPresent))
+        });
+        let later = async {
+            let added = timeout(Duration::from_millis(2), rig.add(&name, 1));
+            let is_dropped = added.await.is_err();
+            rig.clear().await.unwrap();
+            is_dropped
+        };
+        let (_, is_dropped) = tokio::join!(join_all(large), later);
+        assert_eq!(
+            rig.get(&name).await.unwrap(),
+            None,
+            "round {round}, dropped: {is_dropped}"
+        );
+    }
 }
