@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisResult, Value};
 use tokio::task::unconstrained;
@@ -23,6 +24,8 @@ use crate::error::{Error, ErrorKind};
 
 /// Timeouts in a row after which a connection is given up: its peer may be gone without a word.
 const MAX_TIMEOUTS: u32 = 2;
+/// A connection that was not used for so long may have been closed.
+const IDLE_MS: u64 = 10;
 /// The calls that a connection's own queue has places for, at least and at most.
 const QUEUE: (usize, usize) = (1 << 10, 1 << 20);
 
@@ -83,6 +86,8 @@ struct Live {
     ///
     /// Callers that give up before the timeout tell nothing: only this shows that nobody is ever answered.
     unanswered_since: Arc<AtomicU64>,
+    /// When the latest call was sent, in the same measure.
+    used_at: Arc<AtomicU64>,
 }
 
 /// A call under way.
@@ -194,7 +199,7 @@ impl Node {
         let attempt = self
             .breaker
             .admit()
-            .map_err(|wait_ms| self.is_open(wait_ms))?;
+            .map_err(|wait_ms| self.refuses(wait_ms))?;
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(&self.in_flight);
         if before >= self.limits.max_in_flight {
@@ -203,7 +208,9 @@ impl Node {
         }
         let lane = &self.lanes[(lane % self.lanes.len() as u64) as usize];
         let now = Instant::now();
-        let (live, sent) = match lane.live().filter(|live| self.is_answered(lane, live, now)) {
+        let is_sound =
+            |live: &Live| self.is_answered(lane, live, now) && self.is_open(lane, live, now);
+        let (live, sent) = match lane.live().filter(is_sound) {
             Some(live) => (live, now),
             None => match self.connect(lane).await {
                 Ok(live) => (live, Instant::now()),
@@ -217,6 +224,7 @@ impl Node {
         if since.load(Ordering::Relaxed) == 0 {
             since.store(first, Ordering::Relaxed);
         }
+        live.used_at.store(first, Ordering::Relaxed);
         Ok(Call {
             node: self,
             attempt,
@@ -238,12 +246,28 @@ impl Node {
         !is_silent
     }
 
+    /// Gives a connection up that was closed while nobody used it, which is no failure of a call.
+    ///
+    /// The client does not say so until something is sent; it does not send what nobody waits for.
+    fn is_open(&self, lane: &Lane, live: &Live, now: Instant) -> bool {
+        if self.age_ms(now) < live.used_at.load(Ordering::Relaxed) + IDLE_MS {
+            return true;
+        }
+        let (mut connection, ping) = (live.connection.clone(), redis::cmd("PING"));
+        let reply = connection.send_packed_command(&ping).now_or_never();
+        let is_closed = matches!(reply, Some(Err(_)));
+        if is_closed {
+            lane.discard(live.id);
+        }
+        !is_closed
+    }
+
     /// Returns a time in ms since birth, never 0.
     fn age_ms(&self, now: Instant) -> u64 {
         (now - self.born).as_millis() as u64 + 1
     }
 
-    fn is_open(&self, wait_ms: u64) -> Failure {
+    fn refuses(&self, wait_ms: u64) -> Failure {
         let message = format!(
             "{} failed repeatedly; it is tried again in {wait_ms} ms",
             self.address()
@@ -279,6 +303,7 @@ impl Node {
                     id,
                     connection,
                     unanswered_since: Arc::default(),
+                    used_at: Arc::default(),
                 };
                 *lane.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
                 Ok(live)

@@ -150,3 +150,23 @@ async fn write_dropped_on_another_connection_is_cleared_all_the_same() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connection_that_the_server_closed_while_idle_costs_no_call() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let builder = RedisStore::builder(server.url()).connections(2);
+    let rig = Rig::new(builder.connect().await.unwrap());
+    for version in 0..20 {
+        for key in ["a", "b", "c"] {
+            rig.set(key, version).await.unwrap();
+        }
+        now(|| server.call(&["CLIENT", "KILL", "TYPE", "normal"])).unwrap();
+        sleep(Duration::from_millis(20)).await;
+        for key in ["a", "b", "c"] {
+            assert_eq!(rig.get(key).await.unwrap(), Some(version));
+        }
+    }
+}
