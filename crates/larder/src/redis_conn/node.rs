@@ -208,8 +208,7 @@ impl Node {
         }
         let lane = &self.lanes[(lane % self.lanes.len() as u64) as usize];
         let now = Instant::now();
-        let is_sound =
-            |live: &Live| self.is_answered(lane, live, now) && self.is_open(lane, live, now);
+        let is_sound = |live: &Live| self.is_answered(lane, live) && self.is_open(lane, live, now);
         let (live, sent) = match lane.live().filter(is_sound) {
             Some(live) => (live, now),
             None => match self.connect(lane).await {
@@ -236,10 +235,11 @@ impl Node {
     }
 
     /// Gives a connection up on which nobody has been answered for too long, however soon callers went away.
-    fn is_answered(&self, lane: &Lane, live: &Live, now: Instant) -> bool {
+    fn is_answered(&self, lane: &Lane, live: &Live) -> bool {
         let since = live.unanswered_since.load(Ordering::Relaxed);
         let limit = self.limits.response_timeout.as_millis() as u64;
-        let is_silent = since > 0 && self.age_ms(now) > since + limit;
+        // One call that was given up long ago, with none since, says nothing.
+        let is_silent = since > 0 && live.used_at.load(Ordering::Relaxed) > since + limit;
         if is_silent && lane.discard(live.id) {
             self.timeouts_in_row.fetch_add(1, Ordering::Relaxed);
         }

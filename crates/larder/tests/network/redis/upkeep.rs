@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use larder::store::{Condition, Expiry, Write};
 use larder::testing::sealed;
@@ -169,4 +170,22 @@ async fn connection_that_the_server_closed_while_idle_costs_no_call() {
             assert_eq!(rig.get(key).await.unwrap(), Some(version));
         }
     }
+}
+
+#[tokio::test]
+async fn call_that_was_given_up_long_ago_is_no_reason_to_leave_a_connection() {
+    if !has_servers() {
+        return;
+    }
+    let server = RedisServer::start().unwrap();
+    let builder = RedisStore::builder(server.url()).response_timeout(Duration::from_millis(100));
+    let rig = Rig::new(builder.connect().await.unwrap());
+    rig.set("key", 1).await.unwrap();
+    let epoch = rig.store.connection_epoch();
+    for _ in 0..3 {
+        assert!(rig.get("key").now_or_never().is_none());
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(rig.get("key").await.unwrap(), Some(1));
+    }
+    assert_eq!(rig.store.connection_epoch(), epoch);
 }
