@@ -20,6 +20,8 @@ const MIN_CALLS: u32 = 20;
 /// The wait before the first probe, and the longest one.
 const FIRST_WAIT_MS: u64 = 100;
 const MAX_WAIT_MS: u64 = 2_000;
+/// How long a probe may take before another call is one.
+const MAX_PROBE_MS: u64 = 5_000;
 
 /// Whether calls pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +93,10 @@ impl Breaker {
         let now = self.clock.monotonic_ms();
         match gate.state {
             State::Closed => Ok(self.attempt(false)),
-            State::Open if now >= gate.probe_at_ms => {
+            // A probe may be in the hands of a caller who does not go on with it: another is due in the end.
+            State::Open | State::HalfOpen if now >= gate.probe_at_ms => {
                 gate.state = State::HalfOpen;
+                gate.probe_at_ms = now + MAX_PROBE_MS;
                 Ok(self.attempt(true))
             }
             State::Open => Err(gate.probe_at_ms - now),
@@ -154,6 +158,10 @@ impl Breaker {
 
     fn probe_failed(&self) {
         let mut gate = self.gate();
+        if gate.state != State::HalfOpen {
+            // A later one has decided.
+            return;
+        }
         gate.wait_ms = (gate.wait_ms * 2).min(MAX_WAIT_MS);
         let now = self.clock.monotonic_ms();
         self.open(&mut gate, now);
@@ -161,7 +169,11 @@ impl Breaker {
 
     /// The caller of a probe went away before it knew: the next one tries.
     fn probe_dropped(&self) {
-        self.gate().state = State::Open;
+        let mut gate = self.gate();
+        if gate.state == State::HalfOpen {
+            gate.state = State::Open;
+            gate.probe_at_ms = self.clock.monotonic_ms();
+        }
     }
 
     fn open(&self, gate: &mut Gate, now_ms: u64) {
@@ -292,6 +304,25 @@ mod tests {
                 attempt.succeeded();
             }
         }
+        assert_eq!(breaker.state().0, State::Open);
+    }
+
+    #[test]
+    fn probe_that_nobody_goes_on_with_holds_up_nobody_for_ever() {
+        let (time, breaker) = breaker();
+        fail(&breaker, MAX_FAILURES);
+        time.advance(longest_wait(FIRST_WAIT_MS));
+        let forgotten = breaker.admit().unwrap();
+        time.advance(Duration::from_millis(MAX_PROBE_MS - 1));
+        assert!(breaker.admit().is_err());
+        time.advance(Duration::from_millis(1));
+        let other = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err());
+        other.succeeded();
+        assert_eq!(breaker.state().0, State::Closed);
+        drop(forgotten);
+        assert_eq!(breaker.state().0, State::Closed);
+        fail(&breaker, MAX_FAILURES);
         assert_eq!(breaker.state().0, State::Open);
     }
 

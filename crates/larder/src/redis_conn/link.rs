@@ -202,6 +202,19 @@ impl Link {
         replies.map_err(|failure| self.lost(failure))
     }
 
+    /// As [`pipeline`](Self::pipeline), of commands that are made and handed on while `turn` is held.
+    pub(crate) async fn pipeline_in_turn<T>(
+        &self,
+        slot: u16,
+        lane: u64,
+        turn: &Mutex<T>,
+        make: impl FnOnce() -> Pipeline,
+    ) -> Result<Vec<Value>> {
+        let node = self.owner(slot).await?;
+        let replies = node.many_in_turn(lane, turn, make).await;
+        replies.map_err(|failure| self.lost(failure))
+    }
+
     /// Sends many commands, one pipeline to each server, in parallel; one result each, same order.
     ///
     /// Commands to one slot are executed in order, except that one that had to follow a moving slot comes later.
@@ -231,11 +244,8 @@ impl Link {
             }
         }
         let sent = groups.iter().map(|(node, lane, members)| {
-            let mut pipeline = Pipeline::with_capacity(members.len());
-            for &index in members {
-                pipeline.add_command(calls[index].command.clone());
-            }
-            async move { node.many(*lane, &pipeline).await }
+            let calls: Vec<&Call> = members.iter().map(|&index| &calls[index]).collect();
+            async move { send(node, *lane, &calls).await }
         });
         let replies = join_all(sent).await;
         // One for all: they follow one after the other.
@@ -299,7 +309,7 @@ impl Link {
     }
 
     /// Returns until when a call that began now may follow a cluster that changes.
-    fn patience(&self) -> Instant {
+    pub(crate) fn patience(&self) -> Instant {
         let limits = self.shared.limits;
         Instant::now() + limits.connect_timeout + limits.response_timeout
     }
@@ -483,6 +493,44 @@ async fn rest(pause: &mut Duration, deadline: Instant) -> bool {
     sleep(*pause).await;
     *pause = (*pause * 2).min(LAST_PAUSE);
     true
+}
+
+/// Sends commands as one pipeline; those whose script the server did not know once more, behind their scripts.
+async fn send(node: &Node, lane: u64, calls: &[&Call]) -> Result<Vec<Value>, Failure> {
+    let commands = |calls: &mut dyn Iterator<Item = &&Call>, pipeline: &mut Pipeline| {
+        calls.for_each(|call| {
+            pipeline.add_command(call.command.clone());
+        });
+    };
+    let mut pipeline = Pipeline::with_capacity(calls.len());
+    commands(&mut calls.iter(), &mut pipeline);
+    let mut replies = node.many(lane, &pipeline).await?;
+    let refused = |reply: &Value| matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
+    let refused: Vec<usize> = (0..replies.len())
+        .filter(|&at| refused(&replies[at]))
+        .collect();
+    if refused.is_empty() {
+        return Ok(replies);
+    }
+    let mut scripts: Vec<&Script> = Vec::new();
+    for script in refused.iter().filter_map(|&at| calls[at].script) {
+        if !scripts.iter().any(|known| std::ptr::eq(*known, script)) {
+            scripts.push(script);
+        }
+    }
+    let mut pipeline = Pipeline::with_capacity(scripts.len() + refused.len());
+    for script in &scripts {
+        pipeline.add_command(script.load());
+    }
+    commands(&mut refused.iter().map(|&at| &calls[at]), &mut pipeline);
+    let again = node.many(lane, &pipeline).await?;
+    for (at, reply) in refused
+        .into_iter()
+        .zip(again.into_iter().skip(scripts.len()))
+    {
+        replies[at] = reply;
+    }
+    Ok(replies)
 }
 
 /// Sends a command to where its slot is going, which need not know the script.

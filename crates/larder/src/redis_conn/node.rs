@@ -4,12 +4,16 @@
 //! reply that comes later is dropped by the client, never given to another call. What breaks the protocol breaks the
 //! connection, so a damaged reply cannot be taken for the next one.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisResult, Value};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::Endpoint;
@@ -20,8 +24,10 @@ use crate::error::{Error, ErrorKind};
 
 /// Timeouts in a row after which a connection is given up: its peer may be gone without a word.
 const MAX_TIMEOUTS: u32 = 2;
-/// Calls that the client's own queue holds before senders wait.
-const QUEUE: usize = 1024;
+/// A connection that was not used for so long may have been closed.
+const IDLE_MS: u64 = 10;
+/// The calls that a connection's own queue has places for, at least and at most.
+const QUEUE: (usize, usize) = (1 << 10, 1 << 20);
 
 /// Bounds of one server's connections.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +86,8 @@ struct Live {
     ///
     /// Callers that give up before the timeout tell nothing: only this shows that nobody is ever answered.
     unanswered_since: Arc<AtomicU64>,
+    /// When the latest call was sent, in the same measure.
+    used_at: Arc<AtomicU64>,
 }
 
 /// A call under way.
@@ -168,11 +176,30 @@ impl Node {
         call.end(reply.ok())
     }
 
+    /// Sends a pipeline that is made once the connection stands; it is made, and put into the connection's own queue,
+    /// while `turn` is held.
+    pub(crate) async fn many_in_turn<T>(
+        &self,
+        lane: u64,
+        turn: &Mutex<T>,
+        make: impl FnOnce() -> Pipeline,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut call = self.begin(lane).await?;
+        let connection = &mut call.live.connection;
+        let send = async {
+            let commands = make();
+            let count = commands.len();
+            connection.send_packed_commands(&commands, 0, count).await
+        };
+        let reply = timeout_at(call.deadline, begin_under(turn, send)).await;
+        call.end(reply.ok())
+    }
+
     async fn begin(&self, lane: u64) -> Result<Call<'_>, Failure> {
         let attempt = self
             .breaker
             .admit()
-            .map_err(|wait_ms| self.is_open(wait_ms))?;
+            .map_err(|wait_ms| self.refuses(wait_ms))?;
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(&self.in_flight);
         if before >= self.limits.max_in_flight {
@@ -181,7 +208,8 @@ impl Node {
         }
         let lane = &self.lanes[(lane % self.lanes.len() as u64) as usize];
         let now = Instant::now();
-        let (live, sent) = match lane.live().filter(|live| self.is_answered(lane, live, now)) {
+        let is_sound = |live: &Live| self.is_answered(lane, live) && self.is_open(lane, live, now);
+        let (live, sent) = match lane.live().filter(is_sound) {
             Some(live) => (live, now),
             None => match self.connect(lane).await {
                 Ok(live) => (live, Instant::now()),
@@ -195,6 +223,7 @@ impl Node {
         if since.load(Ordering::Relaxed) == 0 {
             since.store(first, Ordering::Relaxed);
         }
+        live.used_at.store(first, Ordering::Relaxed);
         Ok(Call {
             node: self,
             attempt,
@@ -206,14 +235,31 @@ impl Node {
     }
 
     /// Gives a connection up on which nobody has been answered for too long, however soon callers went away.
-    fn is_answered(&self, lane: &Lane, live: &Live, now: Instant) -> bool {
+    fn is_answered(&self, lane: &Lane, live: &Live) -> bool {
         let since = live.unanswered_since.load(Ordering::Relaxed);
         let limit = self.limits.response_timeout.as_millis() as u64;
-        let is_silent = since > 0 && self.age_ms(now) > since + limit;
+        // One call that was given up long ago, with none since, says nothing.
+        let is_silent = since > 0 && live.used_at.load(Ordering::Relaxed) > since + limit;
         if is_silent && lane.discard(live.id) {
             self.timeouts_in_row.fetch_add(1, Ordering::Relaxed);
         }
         !is_silent
+    }
+
+    /// Gives a connection up that was closed while nobody used it, which is no failure of a call.
+    ///
+    /// The client does not say so until something is sent; it does not send what nobody waits for.
+    fn is_open(&self, lane: &Lane, live: &Live, now: Instant) -> bool {
+        if self.age_ms(now) < live.used_at.load(Ordering::Relaxed) + IDLE_MS {
+            return true;
+        }
+        let (mut connection, ping) = (live.connection.clone(), redis::cmd("PING"));
+        let reply = connection.send_packed_command(&ping).now_or_never();
+        let is_closed = matches!(reply, Some(Err(_)));
+        if is_closed {
+            lane.discard(live.id);
+        }
+        !is_closed
     }
 
     /// Returns a time in ms since birth, never 0.
@@ -221,7 +267,7 @@ impl Node {
         (now - self.born).as_millis() as u64 + 1
     }
 
-    fn is_open(&self, wait_ms: u64) -> Failure {
+    fn refuses(&self, wait_ms: u64) -> Failure {
         let message = format!(
             "{} failed repeatedly; it is tried again in {wait_ms} ms",
             self.address()
@@ -257,6 +303,7 @@ impl Node {
                     id,
                     connection,
                     unanswered_since: Arc::default(),
+                    used_at: Arc::default(),
                 };
                 *lane.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
                 Ok(live)
@@ -273,7 +320,8 @@ impl Node {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
+            // Whoever has to wait for a place need not get in by the order of coming: there is one for each call.
+            .set_pipeline_buffer_size(self.limits.max_in_flight.clamp(QUEUE.0, QUEUE.1));
         let client = &self.endpoint.client;
         let failed = |error| failure::client(error, self.address());
         let made = client
@@ -292,6 +340,18 @@ impl Node {
         }
         Ok(connection)
     }
+}
+
+/// Holds a lock during the first step of a future.
+async fn begin_under<T, F: Future>(lock: &Mutex<T>, future: F) -> F::Output {
+    let (mut future, mut is_first) = (pin!(future), true);
+    let stepped = poll_fn(|context| {
+        let is_first = std::mem::take(&mut is_first);
+        let _held = is_first.then(|| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        future.as_mut().poll(context)
+    });
+    // Otherwise the step may be an empty one, because the task has done much this turn.
+    unconstrained(stepped).await
 }
 
 fn is_primary(role: &Value) -> bool {

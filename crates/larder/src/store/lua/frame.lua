@@ -4,6 +4,10 @@
 -- Returns the kind and the 25 bytes of the head of a live entry (nil if there is none), and the register (or false).
 local function live(entry, register)
   local stamp = redis.call('GET', register)
+  if stamp and #stamp ~= 8 then
+    -- Nothing of ours: no entry can carry it.
+    stamp = false
+  end
   local head = redis.call('GETRANGE', entry, 0, 24)
   if stamp and #head == 25 and string.sub(head, 2, 9) == stamp then
     return string.sub(head, 1, 1), head, stamp

@@ -105,7 +105,8 @@ impl Builder {
         self
     }
 
-    /// Calls to one server that may be under way at once; default 65,536. More are refused as `Overloaded`.
+    /// Calls to one server that may be under way at once; default 65,536. More are refused as `Overloaded`. Reads and
+    /// puts that go out together count as one.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.limits.max_in_flight = calls;
         self
@@ -156,11 +157,11 @@ impl Builder {
     pub async fn connect(self) -> Result<Redis> {
         let store = self.build_lazy()?;
         store.inner.link.connect().await?;
-        store.inner.prepare().await?;
+        store.inner.ready().await?;
         Ok(store)
     }
 
-    /// Returns a store that connects on its first use.
+    /// Returns a store that connects on its first use, and then checks what [`connect`](Self::connect) does.
     ///
     /// # Errors
     /// `InvalidConfig`: an address or file that cannot be used.

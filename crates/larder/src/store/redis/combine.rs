@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use redis::Value;
 use tokio::sync::oneshot;
 
@@ -57,7 +58,7 @@ impl Inner {
 /// Sends what waits, after one turn of everybody else.
 async fn send(mut duty: Duty<Waiting>) {
     tokio::task::yield_now().await;
-    let mut batch = duty.take(|waiting| waiting);
+    let mut batch = duty.take();
     batch.retain(|read| !read.tell.is_closed());
     while batch.len() > MAX_BATCH {
         let rest = batch.split_off(MAX_BATCH);
@@ -83,8 +84,27 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
         let of = (Arc::as_ptr(&read.space) as usize, read.bucket);
         groups.entry(of).or_default().push(read);
     }
-    let groups: Vec<_> = groups.into_values().collect();
-    let calls: Vec<_> = groups.iter().map(|group| call(&inner, group)).collect();
+    let map = match inner.link.map().await {
+        Ok(map) => map,
+        Err(error) => {
+            return groups
+                .into_values()
+                .for_each(|group| deal(group, Err(error.clone())));
+        }
+    };
+    let mut servers: HashMap<_, Vec<Vec<Waiting>>> = HashMap::new();
+    for group in groups.into_values() {
+        let server = map.owner(inner.buckets.all()[group[0].bucket].slot);
+        let server = server.map(|node| Arc::as_ptr(node) as usize);
+        servers.entry(server).or_default().push(group);
+    }
+    let servers = servers.into_values();
+    join_all(servers.map(|groups| exchange_at_one_server(&inner, groups))).await;
+}
+
+/// Nobody waits for a server that has none of his keys.
+async fn exchange_at_one_server(inner: &Inner, groups: Vec<Vec<Waiting>>) {
+    let calls: Vec<_> = groups.iter().map(|group| call(inner, group)).collect();
     let replies = inner.link.many(&calls).await;
     for (group, reply) in groups.into_iter().zip(replies) {
         deal(group, reply);

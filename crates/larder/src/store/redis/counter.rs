@@ -32,6 +32,7 @@ impl Inner {
         by: i64,
         expiry: Expiry,
     ) -> Result<i64> {
+        self.ready().await?;
         for _ in 0..MAX_CAS_ATTEMPTS {
             match self.add(namespace, key, by, expiry).await? {
                 Outcome::Sum(sum) => return Ok(sum),

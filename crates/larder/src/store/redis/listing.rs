@@ -43,6 +43,7 @@ impl Inner {
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
+        self.ready().await?;
         let mut cursor = cursor.map(Cursor::parse).transpose()?.unwrap_or_default();
         let limit = limit.max(1);
         let mut met = Vec::new();
@@ -69,6 +70,7 @@ impl Inner {
     }
 
     pub(super) async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
+        self.ready().await?;
         let mut cursor = Cursor::default();
         let mut seen = HashSet::new();
         let mut more = true;

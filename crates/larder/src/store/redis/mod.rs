@@ -19,6 +19,7 @@ mod place;
 mod puts;
 mod queue;
 mod read;
+mod ready;
 mod reclaim;
 mod scripts;
 mod sets;
@@ -40,19 +41,17 @@ pub use self::builder::Builder;
 
 use self::keys::Buckets;
 use self::queue::Queue;
+use self::ready::Readiness;
 use self::spaces::Spaces;
 use super::{
     Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
     StoreStats, Write,
 };
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
-use crate::redis_conn::{Call, Link, slot};
-
-/// The key that says how the entries of a cluster are laid out; every process writes the same, or is refused.
-const LAYOUT_KEY: &[u8] = b"larder:layout";
+use crate::redis_conn::{Call, Link};
 
 /// A store on Redis 6.2 or later, or on a server that speaks as it does. Cheap to clone.
 ///
@@ -62,7 +61,8 @@ const LAYOUT_KEY: &[u8] = b"larder:layout";
 ///
 /// # Not guaranteed
 /// What a primary acknowledged and had not yet copied is lost with it (asynchronous replication). A write that timed
-/// out may still be applied, also after a later one over a new connection. A plain put whose caller goes away right
+/// out may still be applied, also after a later one over a new connection. With several connections, a `clear` that
+/// failed or was dropped may take later writes with it. A plain put whose caller goes away right
 /// after another process cleared the namespace may leave the key absent; while such a put is under way the key is
 /// absent for a round trip, so that an `add` succeeds. A listing during a resharding may repeat a key or miss one that
 /// moves.
@@ -76,7 +76,7 @@ const LAYOUT_KEY: &[u8] = b"larder:layout";
 ///
 /// # Cost
 /// Get, set, add, delete, increment, expire: one round trip. Bulk calls: one to each server that has some of the keys,
-/// in parallel. `clear`: one to each server; the memory is reclaimed in the background. Listings: O(all keys of the
+/// in parallel. `clear`: one to each server, on each of its connections; the memory is reclaimed in the background. Listings: O(all keys of the
 /// database).
 ///
 /// ```no_run
@@ -99,6 +99,7 @@ struct Inner {
     spaces: Spaces,
     gets: Queue<combine::Waiting>,
     puts: Queue<puts::Waiting>,
+    readiness: Readiness,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -148,6 +149,7 @@ impl Redis {
                 spaces: Spaces::default(),
                 gets: Queue::default(),
                 puts: Queue::default(),
+                readiness: Readiness::default(),
                 clock: Clock::shifted(Arc::clone(&ahead_ms)),
                 ahead_ms,
                 reclaiming: Mutex::default(),
@@ -158,45 +160,19 @@ impl Redis {
 }
 
 impl Inner {
-    /// Checks the layout and the clock, once the servers answer.
-    async fn prepare(&self) -> Result<()> {
-        if self.link.is_cluster() {
-            self.check_layout().await?;
-        }
-        self.measure_clock().await
-    }
-
-    async fn check_layout(&self) -> Result<()> {
-        let own = format!("1 {}", self.buckets.len());
-        let call = |command| Call::new(slot(LAYOUT_KEY), command);
-        let mut set = redis::cmd("SET");
-        set.arg(LAYOUT_KEY).arg(&own).arg("NX");
-        let mut get = redis::cmd("GET");
-        get.arg(LAYOUT_KEY);
-        self.link.one(&call(set)).await?;
-        let stored = self.link.one(&call(get)).await?;
-        match crate::redis_conn::text(&stored) {
-            Some(stored) if stored != own => {
-                let message = format!(
-                    "the cluster is laid out as {stored:?} (version and buckets), this process as {own:?}: set buckets to the same number"
-                );
-                Err(Error::new(ErrorKind::InvalidConfig, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.ready().await?;
         self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
-        let buckets = self.buckets.all().iter().enumerate();
-        let calls: Vec<_> = buckets
-            .map(|(index, bucket)| {
-                let mut command = redis::cmd("DEL");
-                command.arg(&space.register(index).name);
-                Call::new(bucket.slot, command)
-            })
-            .collect();
+        let mut calls = Vec::new();
+        for (index, bucket) in self.buckets.all().iter().enumerate() {
+            let mut command = redis::cmd("DEL");
+            command.arg(&space.register(index).name);
+            // On each connection: a write that was dropped may be on its way on any.
+            for lane in 0..self.link.lanes() {
+                calls.push(Call::new(bucket.slot, command.clone()).lane(lane));
+            }
+        }
         let replies = self.link.many(&calls).await;
         space.forget();
         replies.into_iter().collect::<Result<Vec<Value>>>()?;
@@ -308,7 +284,8 @@ impl Store for Redis {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.inner.link.connect().await.map_err(named)
+        self.inner.link.connect().await.map_err(named)?;
+        self.inner.ready().await.map_err(named)
     }
 }
 

@@ -1,13 +1,11 @@
 //! Merging plain puts: what many tasks write at the same moment goes out as one pipeline, with one look at each
 //! register behind it.
 //!
-//! Writes must keep their order, also where a caller goes away: a batch is taken and handed to the connection under the
-//! lock of the queue, puts whose caller is gone are left out, and every other write passes that lock before it is sent.
+//! Writes must keep their order, also where a caller goes away: once its connection stands, a batch is put together,
+//! without the puts whose caller is gone, and handed to the connection in one step under the lock of the queue; and
+//! every other write passes that lock before it is sent.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
@@ -38,23 +36,14 @@ pub(super) struct Put {
 /// What became of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// The entry is there and valid.
     Done,
-    /// The namespace has another stamp: the script has to write it.
-    OtherStamp,
-    /// A server refused it, such as one whose slot is on its way: it has to be sent where it belongs.
+    /// It carries an old stamp: the script has to write it.
+    Stale,
+    /// It is written, but the register is elsewhere: its stamp is to be looked at.
+    Unseen,
+    /// It is not written, as where its slot moves.
     Refused,
-}
-
-impl Outcome {
-    /// Judges the reply to a put, and the one to the look behind it.
-    fn of(put: &Value, look: &Value, guess: Stamp) -> Self {
-        match (put, look) {
-            (Value::Okay, Value::ServerError(_)) => Self::Refused,
-            (Value::Okay, now) if stamp(now) == Some(guess) => Self::Done,
-            (Value::Okay, _) => Self::OtherStamp,
-            _ => Self::Refused,
-        }
-    }
 }
 
 /// A put, and who waits for it.
@@ -71,7 +60,7 @@ struct Batch {
 }
 
 impl Inner {
-    /// Writes an entry whose namespace has the stamp that is guessed, or says why not.
+    /// Writes an entry whose namespace has the stamp that is guessed.
     pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<Outcome> {
         let under_way = self.puts.begin();
         if under_way.is_alone {
@@ -82,7 +71,7 @@ impl Inner {
             pipeline.add_command(put.command).add_command(look);
             let replies = self.link.pipeline(slot, lane, &pipeline).await?;
             return Ok(match replies.as_slice() {
-                [put, look] => Outcome::of(put, look, guess),
+                [set, now] => outcome(set, now, guess),
                 _ => Outcome::Refused,
             });
         }
@@ -93,7 +82,7 @@ impl Inner {
         told.await.unwrap_or_else(|gone| Err(abandoned(gone)))
     }
 
-    /// Waits until no batch is on its way to the connection: a write that is sent after this comes after it.
+    /// Waits while a batch is handed to its connection: a write that is sent after this comes after it.
     pub(super) fn pass(&self) {
         drop(self.puts.waiting());
     }
@@ -102,29 +91,14 @@ impl Inner {
 /// Sends what waits, after one turn of everybody else.
 async fn send(mut duty: Duty<Waiting>) {
     tokio::task::yield_now().await;
-    let inner = Arc::clone(&duty.inner);
-    let mut sent = duty.take(|waiting| {
-        let batches = sort(waiting);
-        let sent = batches
-            .into_iter()
-            .map(|batch| exchange(Arc::clone(&inner), batch));
-        let mut sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(join_all(sent));
-        // The first step puts the commands into the connection's own queue. Whoever polls next is the one to be woken.
-        let is_over = sent
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_ready();
-        (!is_over).then_some(sent)
-    });
-    if let Some(sent) = &mut sent {
-        sent.await;
-    }
+    let batches = sort(duty.take()).into_iter();
+    join_all(batches.map(|batch| exchange(&duty.inner, batch))).await;
 }
 
-/// Sorts puts into batches, each in the order of arrival, without those that nobody waits for.
+/// Sorts puts into batches, each in the order of arrival.
 fn sort(waiting: Vec<Waiting>) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
-    for one in waiting.into_iter().filter(|one| !one.tell.is_closed()) {
+    for one in waiting {
         let fits = |batch: &&mut Batch| {
             let put = &batch.puts[0].put;
             put.bucket == one.put.bucket
@@ -147,26 +121,41 @@ fn sort(waiting: Vec<Waiting>) -> Vec<Batch> {
     batches
 }
 
-async fn exchange(inner: Arc<Inner>, mut batch: Batch) {
+async fn exchange(inner: &Inner, batch: Batch) {
     let first = &batch.puts[0].put;
     let (slot, lane, look) = (first.slot, first.lane, look(first));
-    let mut pipeline = Pipeline::with_capacity(batch.puts.len() + 1);
-    for waiting in &mut batch.puts {
-        pipeline.add_command(std::mem::take(&mut waiting.put.command));
-    }
-    pipeline.add_command(look);
-    match inner.link.pipeline(slot, lane, &pipeline).await {
-        Err(error) => batch.puts.into_iter().for_each(|waiting| {
+    let mut puts = batch.puts;
+    let make = || {
+        puts.retain(|waiting| !waiting.tell.is_closed());
+        let mut pipeline = Pipeline::with_capacity(puts.len() + 1);
+        for waiting in &mut puts {
+            pipeline.add_command(std::mem::take(&mut waiting.put.command));
+        }
+        pipeline.add_command(look);
+        pipeline
+    };
+    let turn = inner.puts.lock();
+    match inner.link.pipeline_in_turn(slot, lane, turn, make).await {
+        Err(error) => puts.into_iter().for_each(|waiting| {
             // Whoever went away needs no answer.
             let _ = waiting.tell.send(Err(error.clone()));
         }),
         Ok(mut replies) => {
-            let look = replies.pop().unwrap_or_default();
-            for (waiting, reply) in batch.puts.into_iter().zip(replies) {
-                let outcome = Outcome::of(&reply, &look, waiting.put.guess);
+            let now = replies.pop().unwrap_or_default();
+            for (waiting, reply) in puts.into_iter().zip(replies) {
+                let outcome = outcome(&reply, &now, waiting.put.guess);
                 let _ = waiting.tell.send(Ok(outcome));
             }
         }
+    }
+}
+
+fn outcome(set: &Value, now: &Value, guess: Stamp) -> Outcome {
+    match (set, now) {
+        (Value::Okay, Value::ServerError(_)) => Outcome::Unseen,
+        (Value::Okay, now) if stamp(now) == Some(guess) => Outcome::Done,
+        (Value::Okay, _) => Outcome::Stale,
+        _ => Outcome::Refused,
     }
 }
 

@@ -53,7 +53,12 @@ impl<T> Queue<T> {
 
     /// Returns what waits; nothing is taken while this is held.
     pub(super) fn waiting(&self) -> MutexGuard<'_, Vec<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the lock around what waits.
+    pub(super) fn lock(&self) -> &Mutex<Vec<T>> {
+        &self.waiting
     }
 
     /// Lets a call wait; returns whether it is the first, and its caller has to see to the sending.
@@ -80,11 +85,10 @@ impl<T> Duty<T> {
         }
     }
 
-    /// Takes everything that waits, and hands it to `send` before anybody else may take, push or pass.
-    pub(super) fn take<R>(&mut self, send: impl FnOnce(Vec<T>) -> R) -> R {
+    /// Takes everything that waits.
+    pub(super) fn take(&mut self) -> Vec<T> {
         self.is_done = true;
-        let mut waiting = (self.queue)(&self.inner).waiting();
-        send(std::mem::take(&mut *waiting))
+        std::mem::take(&mut *(self.queue)(&self.inner).waiting())
     }
 }
 

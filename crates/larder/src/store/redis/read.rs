@@ -23,6 +23,7 @@ impl Inner {
         namespace: &Namespace,
         keys: &[&[u8]],
     ) -> Result<Vec<Option<Entry>>> {
+        self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         let mut entries = match keys {
             [] => return Ok(Vec::new()),

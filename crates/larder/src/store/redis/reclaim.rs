@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use redis::Value;
+use tokio::sync::Semaphore;
 
 use super::Inner;
 use super::keys;
@@ -24,23 +25,40 @@ type Pair = (Vec<u8>, Vec<u8>);
 /// For each time unit of work the task rests this many.
 const REST: u32 = 4;
 
-/// Starts reclaiming a namespace, unless that is under way.
-pub(super) fn start(inner: &Arc<Inner>, namespace: &Namespace) {
-    let mut under_way = inner.reclaiming();
-    if !under_way.insert(namespace.clone()) {
-        return;
-    }
-    drop(under_way);
-    tokio::spawn(run(Arc::downgrade(inner), namespace.clone()));
+/// A namespace that waits for its sweep; another clear meanwhile needs none of its own.
+struct Pending {
+    inner: Weak<Inner>,
+    namespace: Namespace,
 }
 
-async fn run(inner: Weak<Inner>, namespace: Namespace) {
-    let Some(present) = inner.upgrade() else {
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(present) = self.inner.upgrade() {
+            present.reclaiming().remove(&self.namespace);
+        }
+    }
+}
+
+/// Starts reclaiming a namespace, unless that is about to begin.
+pub(super) fn start(inner: &Arc<Inner>, namespace: &Namespace) {
+    if !inner.reclaiming().insert(namespace.clone()) {
+        return;
+    }
+    let pending = Pending {
+        inner: Arc::downgrade(inner),
+        namespace: namespace.clone(),
+    };
+    tokio::spawn(run(pending, Arc::clone(&inner.reclaim_turn)));
+}
+
+async fn run(pending: Pending, turn: Arc<Semaphore>) {
+    let Ok(_turn) = turn.acquire_owned().await else {
         return;
     };
+    let (inner, namespace) = (Weak::clone(&pending.inner), pending.namespace.clone());
     // A clear during the sweep is seen by the script for all keys that are still to come, and by the next one.
-    present.reclaiming().remove(&namespace);
-    let Ok(_turn) = Arc::clone(&present.reclaim_turn).acquire_owned().await else {
+    drop(pending);
+    let Some(present) = inner.upgrade() else {
         return;
     };
     let mut pattern = keys::pattern(&namespace, b"");
@@ -86,6 +104,7 @@ impl Inner {
         if limit == 0 {
             return Ok(0);
         }
+        self.ready().await?;
         let map = self.link.map().await?;
         let mut removed = 0;
         for node in &map.primaries {

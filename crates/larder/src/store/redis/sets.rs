@@ -24,6 +24,7 @@ impl Inner {
         key: &[u8],
         op: &SortedSetOp,
     ) -> Result<SortedSetReply> {
+        self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         let place = self.place(&space, namespace, key);
         let call = match op {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -81,22 +82,26 @@ impl Inner {
         let map = self.link.map().await?;
         let mut nodes: Vec<_> = map.primaries.iter().collect();
         nodes.sort_by_key(|node| node.address());
-        if let Some(ahead) = self.skew(nodes[0]).await {
-            self.ahead_ms
-                .store(ahead, std::sync::atomic::Ordering::Relaxed);
+        match self.skew(nodes[0]).await {
+            Ok(Some(ahead)) => self.ahead_ms.store(ahead, Ordering::Relaxed),
+            Err(error) if error.is_retryable() => return Err(error),
+            // It may be kept secret, and is most likely ours.
+            Ok(None) | Err(_) => {}
         }
         Ok(())
     }
 
     /// Returns how far a server's clock is ahead, in ms, give or take half a round trip.
-    async fn skew(&self, node: &Arc<Node>) -> Option<i64> {
+    async fn skew(&self, node: &Arc<Node>) -> Result<Option<i64>> {
         let clock = Clock::system();
         let began = (clock.now_ms(), Instant::now());
-        let reply = array(self.link.at(node, &redis::cmd("TIME")).await.ok()?);
+        let reply = array(self.link.at(node, &redis::cmd("TIME")).await?);
         let midway = began.0 as i64 + began.1.elapsed().as_millis() as i64 / 2;
         let mut parts = reply.iter().map(|part| text(part)?.parse::<i64>().ok());
-        let (seconds, micros) = (parts.next()??, parts.next()??);
-        Some(seconds * 1000 + micros / 1000 - midway)
+        let mut part = || parts.next().flatten();
+        let (seconds, micros) = (part(), part());
+        let now = seconds.zip(micros);
+        Ok(now.map(|(seconds, micros)| seconds * 1000 + micros / 1000 - midway))
     }
 
     async fn info(&self, node: &Arc<Node>) -> Result<Info> {
@@ -136,7 +141,7 @@ impl Inner {
         fill(&mut status, &info);
         status.persistence = self.persistence(node, &info).await;
         status.latency_us = self.latency(node).await;
-        status.clock_skew_ms = self.skew(node).await;
+        status.clock_skew_ms = self.skew(node).await.ok().flatten();
         status.warnings = warnings(&status, &info);
         if self.needs_all_slots(node).await {
             status.warnings.push(NEEDS_ALL_SLOTS.to_owned());

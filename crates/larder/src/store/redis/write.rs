@@ -12,7 +12,7 @@ use redis::{Cmd, Value};
 use super::Inner;
 use super::frame::{self, Framed, Stamp};
 use super::place::Place;
-use super::puts::{self, Put};
+use super::puts::{Outcome, Put};
 use super::read::array;
 use super::scripts::WRITE;
 use super::spaces::{Space, fresh};
@@ -25,8 +25,8 @@ use crate::store::{Change, Condition, Expiry, Write, sorted_set};
 /// The most commands and bytes of one pipeline.
 const MAX_COMMANDS: usize = 512;
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// The longest TTL that Redis takes, with room for its own arithmetic.
-const MAX_TTL_MS: u64 = i64::MAX as u64 / 4;
+/// The longest TTL: Redis takes more, but numbers of Lua are exact, and are written out, only so far.
+const MAX_TTL_MS: u64 = 1 << 53;
 
 /// Scores and members.
 type Members = Vec<(f64, Bytes)>;
@@ -45,6 +45,7 @@ impl Inner {
         namespace: &Namespace,
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
+        self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         if let [write] = writes {
             return Ok(vec![self.write_one(namespace, &space, write).await?]);
@@ -85,19 +86,26 @@ impl Inner {
                 guess: stamp,
             };
             match self.put(put).await? {
-                puts::Outcome::Done => return Ok(true),
-                puts::Outcome::OtherStamp => {}
-                puts::Outcome::Refused => {
+                Outcome::Done => return Ok(true),
+                Outcome::Unseen if self.sees(place, stamp).await? => return Ok(true),
+                Outcome::Unseen | Outcome::Stale => {}
+                Outcome::Refused => {
                     self.pass();
-                    let alone = std::slice::from_ref(write);
-                    self.write_portion(namespace, space, alone).await?;
-                    return Ok(true);
+                    let write = std::slice::from_ref(write);
+                    return Ok(self.write_portion(namespace, space, write).await? == [true]);
                 }
             }
         }
         self.pass();
         let reply = self.link.one(&self.scripted(&step)?).await?;
         outcome(&step.place, reply)
+    }
+
+    /// Returns whether the register still has the stamp that a put carried.
+    async fn sees(&self, place: &Place<'_>, guess: Stamp) -> Result<bool> {
+        let mut get = redis::cmd("GET");
+        get.arg(&place.register.name);
+        Ok(stamp(&self.link.one(&place.call(get)).await?) == Some(guess))
     }
 
     async fn write_portion(

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::set_space::members;
 use super::{SOON, StoreUnderTest};
 use crate::error::Result;
 use crate::glob::Glob;
-use crate::store::{Expiry, Write};
+use crate::store::{Expiry, SortedSetOp, Write};
 use crate::testing::sealed;
 
 /// An entry past its expiry reads as `None`, alone and among others.
@@ -51,6 +52,16 @@ pub async fn long_ttls_do_not_wrap(fixture: &StoreUnderTest) -> Result<()> {
         space.put(b"k", &entry, Expiry::After(ttl_ms)).await?;
         space.store.prune(1000).await?;
         assert_eq!(space.get(b"k").await?, Some(entry.clone()), "{ttl_ms} ms");
+        if fixture.capabilities().sorted_sets {
+            let add = |member| SortedSetOp::Add {
+                members: members(&[(1.0, member)]),
+                expiry: Expiry::After(ttl_ms),
+            };
+            space.delete(b"set").await?;
+            assert_eq!(space.set_count(add("a")).await?, 1, "{ttl_ms} ms");
+            assert_eq!(space.set_count(add("b")).await?, 1, "{ttl_ms} ms");
+            assert_eq!(space.set_count(SortedSetOp::Len).await?, 2, "{ttl_ms} ms");
+        }
     }
     Ok(())
 }
