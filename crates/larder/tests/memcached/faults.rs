@@ -248,3 +248,23 @@ fn another_runtime_gets_connections_of_its_own() {
     let read = runtime().block_on(get(&store, &space, b"k")).unwrap();
     assert_eq!(read.as_deref(), Some(&b"v"[..]));
 }
+
+/// Whoever trusts what it saw over one connection must learn that there is another.
+#[tokio::test]
+async fn every_connection_is_counted_before_it_answers() {
+    let mut server = Server::start(&[]).await;
+    let store = connect(&server).await;
+    let space = namespace();
+    let first = store.connection_epoch();
+    put(&store, &space, b"k", b"v").await.unwrap();
+    assert_eq!(store.connection_epoch(), first);
+    for restarts in 1..=3 {
+        server.kill();
+        server.restart().await;
+        eventually("the store works again", || async {
+            get(&store, &space, b"k").await.is_ok()
+        })
+        .await;
+        assert!(store.connection_epoch() >= first + restarts);
+    }
+}

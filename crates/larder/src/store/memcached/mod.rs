@@ -118,6 +118,10 @@ impl Store for Memcached {
         self.inner.clock.clone()
     }
 
+    fn connection_epoch(&self) -> u64 {
+        self.inner.server.epoch()
+    }
+
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
         check_namespace(namespace)?;
         match keys {
