@@ -195,7 +195,16 @@ impl Server {
     /// Connects, or waits for the one who does and shares the outcome.
     async fn connect(&self, lane: &Lane) -> Result<Arc<Pipe>> {
         let attempts = lane.line().attempts;
-        let _turn = lane.connecting.lock().await;
+        let limit = self.options.connect_timeout;
+        // The one who connects may stand still: a future that is kept and not polled, a runtime that does not run.
+        let turn = tokio::time::timeout(limit, lane.connecting.lock()).await;
+        let _turn = turn.map_err(|_elapsed| {
+            let message = format!(
+                "nobody could connect to {} within {limit:?}",
+                self.address()
+            );
+            Error::new(ErrorKind::Timeout, message)
+        })?;
         if let Some(pipe) = lane.open_pipe() {
             return Ok(pipe);
         }
@@ -218,7 +227,10 @@ impl Server {
                 let pipe = Arc::new(pipe);
                 let driver = Driver::new(Arc::clone(&pipe), socket);
                 self.epoch.fetch_add(1, Ordering::AcqRel);
-                line.driver = Some(tokio::spawn(driver).abort_handle());
+                let driver = tokio::spawn(driver).abort_handle();
+                if let Some(former) = line.driver.replace(driver) {
+                    former.abort();
+                }
                 line.pipe = Some(Arc::clone(&pipe));
                 line.failure = None;
                 Ok(pipe)
