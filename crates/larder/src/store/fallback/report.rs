@@ -12,6 +12,7 @@ impl Inner {
         let mut add = |name: &str, value: String| stats.details.push((name.into(), value));
         let state = match self.gate.peek() {
             _ if self.gate.is_primary() => "primary".to_owned(),
+            Some(Phase::Unknown) if self.gate.outage().is_some() => "returning".to_owned(),
             Some(Phase::Primary(_) | Phase::Unknown) => "primary".to_owned(),
             Some(Phase::Standby(_)) => format!("standby, {}", self.why()),
             None => "returning".to_owned(),

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::RwLockWriteGuard;
 
 use super::Inner;
 use super::journal::{Generation, Trace};
@@ -24,8 +23,6 @@ const MAX_PING: Duration = Duration::from_millis(800);
 const BATCH: usize = 256;
 /// How often a switch begins anew because other processes switch, too.
 const MAX_ATTEMPTS: usize = 16;
-
-type Held<'a> = RwLockWriteGuard<'a, Phase>;
 
 impl Inner {
     /// Leaves the primary, unless it was left or came back since the failed call began.
@@ -56,7 +53,7 @@ impl Inner {
 
     async fn leave(
         self: &Arc<Self>,
-        held: &mut Held<'_>,
+        held: &mut Phase,
         known: Generation,
         error: &Error,
     ) -> Result<()> {
@@ -79,7 +76,7 @@ impl Inner {
         Err(self.unavailable("too many processes leave the primary at once"))
     }
 
-    fn enter_standby(self: &Arc<Self>, held: &mut Held<'_>, generation: Generation, error: &Error) {
+    fn enter_standby(self: &Arc<Self>, held: &mut Phase, generation: Generation, error: &Error) {
         self.gate.set(held, Phase::Standby(generation));
         self.ensure_prober();
         if self.gate.outage().is_some() {
@@ -95,6 +92,15 @@ impl Inner {
             store = self.primary.name(), standby = self.standby.name(), kind = %error.kind(), problem = error.message(),
             "the store is down; the standby takes over"
         );
+    }
+
+    /// Finds out what there is to replay, where that is not known.
+    pub(super) async fn find_out(self: &Arc<Self>) -> Result<()> {
+        let mut held = self.gate.write().await?;
+        match *held {
+            Phase::Unknown => self.establish(&mut held).await,
+            Phase::Primary(_) | Phase::Standby(_) => Ok(()),
+        }
     }
 
     /// Finds out whether there was an outage that this process did not notice; returns whether there was none.
@@ -130,8 +136,8 @@ impl Inner {
     ///
     /// # Errors
     /// The journal's: nothing can be trusted, and the next call tries again.
-    pub(super) async fn establish(self: &Arc<Self>, held: &mut Held<'_>) -> Result<()> {
-        let before = std::mem::replace(&mut **held, Phase::Unknown);
+    pub(super) async fn establish(self: &Arc<Self>, held: &mut Phase) -> Result<()> {
+        let before = std::mem::replace(held, Phase::Unknown);
         self.gate.set(held, Phase::Unknown);
         // Before anything else: a connection made anew from here on is noticed by the calls to come.
         let epoch = self.primary.connection_epoch();
