@@ -36,6 +36,7 @@ impl Inner {
         }
         // First, so that calls to the primary that begin now see it, and `wrote` tells of those before.
         self.gate.set(&mut held, Phase::Unknown);
+        let left = self.gate.word();
         match self.leave(&mut held, known, error).await {
             Ok(()) => Ok(()),
             Err(failed) => {
@@ -45,7 +46,10 @@ impl Inner {
                     problem = failed.message(),
                     "the standby cannot take over"
                 );
-                self.gate.set(&mut held, Phase::Primary(known));
+                // Unless a return was begun: then others changed something, and it is not known what.
+                if self.gate.word() == left {
+                    self.gate.set(&mut held, Phase::Primary(known));
+                }
                 Err(error.clone())
             }
         }
