@@ -130,6 +130,47 @@ mod tests {
     use crate::config::{Config, Sources};
 
     #[tokio::test]
+    async fn nothing_that_is_shown_holds_a_password() {
+        for (driver, address) in [
+            ("redis", "url=redis://ann:hunter2@127.0.0.1:1/0"),
+            ("redis", "host=127.0.0.1"),
+            ("redis-cluster", "url=rediss://ann:hunter2@127.0.0.1:1"),
+            ("redis-cluster", "servers=127.0.0.1:1"),
+            ("redis-sentinel", "servers=127.0.0.1:1"),
+        ] {
+            let (key, value) = address.split_once('=').unwrap();
+            let mut sources = Sources::new()
+                .flag("cache.default", "shared")
+                .flag("stores.shared.driver", driver)
+                .flag(&format!("stores.shared.{key}"), value);
+            if key != "url" {
+                sources = sources.flag("stores.shared.password", "hunter2");
+            }
+            if key == "host" {
+                sources = sources.flag("stores.shared.port", "1");
+            }
+            if driver == "redis-sentinel" {
+                sources = sources.flag("stores.shared.sentinel_password", "hunter2");
+            }
+            let loaded = Config::load(&sources).unwrap();
+            let config = &loaded.config.stores["shared"];
+            let store = open(config, true).await.unwrap();
+            let refused = store.ping().await.unwrap_err();
+            let shown = [
+                format!("{loaded:?}"),
+                format!("{store:?}"),
+                format!("{refused:?} {refused} {}", refused.explained()),
+                format!("{:?}", crate::Larder::nodes_of(&loaded).await),
+                format!("{:?}", store.stats().await),
+                config.servers_label(),
+            ];
+            for text in shown {
+                assert!(!text.contains("hunter2"), "{driver} {key}: {text}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_cluster_gets_the_configured_number_of_buckets() {
         let sources = Sources::new()
             .flag("cache.default", "shared")
