@@ -418,7 +418,8 @@ fn a_fallback_to_the_default_store_itself_is_dropped_with_a_warning() {
     assert_eq!(loaded.warnings.len(), 1);
     let loaded = load("[cache]\nfallback = \"sqlite\"", &[]);
     assert_eq!(loaded.config.cache.fallback, None);
-    let shared = "[cache]\nfallback = \"sqlite\"\n[stores.shared]\ndriver = \"redis\"\nhost = \"h\"";
+    let shared =
+        "[cache]\nfallback = \"sqlite\"\n[stores.shared]\ndriver = \"redis\"\nhost = \"h\"";
     let loaded = load(shared, &[]);
     assert_eq!(loaded.config.cache.fallback.as_deref(), Some("sqlite"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
