@@ -64,6 +64,8 @@ use crate::key::Namespace;
 /// - A write that was given up on and reaches the primary only after the return: the network kept it that long.
 /// - The journal survives processes, not a power cut, nor a standby whose files are damaged or deleted during an outage, nor
 ///   one that drops records to keep its size bound (then give it [`Builder::journal`]); memory survives nothing.
+/// - That calls go on while the standby fails, its disk full or its file gone: at the start, after a new connection and on return
+///   nobody knows then what others changed, and calls fail, though the primary is up.
 /// - A process that starts to trust the primary makes the standby's content unreachable for those that are still on it.
 ///
 /// # Cost

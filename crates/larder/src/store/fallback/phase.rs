@@ -43,6 +43,8 @@ pub(super) struct Gate {
     phase: RwLock<Phase>,
     /// The present outage.
     outage: Mutex<Option<Outage>>,
+    /// Why it is not known whether there was one.
+    trouble: Mutex<Option<Error>>,
 }
 
 /// An outage as it began.
@@ -100,6 +102,7 @@ impl Gate {
             word: 0.into(),
             phase: RwLock::new(Phase::Unknown),
             outage: Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -138,6 +141,16 @@ impl Gate {
     pub(super) fn outage(&self) -> Option<Outage> {
         let outage = self.outage.lock();
         outage.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why the journal could not be replayed or, by `None`, that it could.
+    pub(super) fn set_trouble(&self, trouble: Option<Error>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Notes that an outage begins or, by `None`, ends; returns the one before.

@@ -141,6 +141,20 @@ impl Inner {
     /// # Errors
     /// The journal's: nothing can be trusted, and the next call tries again.
     pub(super) async fn establish(self: &Arc<Self>, held: &mut Phase) -> Result<()> {
+        let established = self.replay_and_trust(held).await.map_err(|error| {
+            let message = format!(
+                "the fallback's journal fails, so that it is not known what changed without the store: {}",
+                error.message()
+            );
+            Error::new(error.kind(), message)
+                .store(self.standby.name())
+                .caused_by(error)
+        });
+        self.gate.set_trouble(established.as_ref().err().cloned());
+        established
+    }
+
+    async fn replay_and_trust(self: &Arc<Self>, held: &mut Phase) -> Result<()> {
         let before = std::mem::replace(held, Phase::Unknown);
         self.gate.set(held, Phase::Unknown);
         // Before anything else: a connection made anew from here on is noticed by the calls to come.
