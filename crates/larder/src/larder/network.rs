@@ -124,8 +124,6 @@ async fn memcached(_: &Connection, _: bool) -> Result<Arc<dyn Store>> {
 
 #[cfg(all(test, feature = "redis"))]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use super::*;
     use crate::config::{Config, Sources};
 
@@ -142,7 +140,7 @@ mod tests {
             let mut sources = Sources::new()
                 .flag("cache.default", "shared")
                 .flag("stores.shared.driver", driver)
-                .flag(&format!("stores.shared.{key}"), value);
+                .flag(format!("stores.shared.{key}"), value);
             if key != "url" {
                 sources = sources.flag("stores.shared.password", "hunter2");
             }

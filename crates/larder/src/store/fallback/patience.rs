@@ -13,15 +13,18 @@ use super::Inner;
 use super::phase::{Seen, is_outage};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A call to the primary that nobody waits for any more, unless it is forgotten in time.
-struct Unanswered<'a> {
+/// A call to the primary.
+struct Asked<'a> {
     inner: &'a Arc<Inner>,
     seen: Seen,
+    is_answered: bool,
 }
 
-impl Drop for Unanswered<'_> {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.inner.suspect(self.seen);
+        if !self.is_answered {
+            self.inner.suspect(self.seen);
+        }
     }
 }
 
@@ -33,10 +36,13 @@ impl Inner {
         seen: Seen,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let unanswered = Unanswered { inner: self, seen };
+        let mut asked = Asked {
+            inner: self,
+            seen,
+            is_answered: false,
+        };
         let reply = call.await;
-        // It holds nothing but borrows.
-        std::mem::forget(unanswered);
+        asked.is_answered = true;
         reply
     }
 
