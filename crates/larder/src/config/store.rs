@@ -92,6 +92,8 @@ pub struct StoreConfig {
     pub depth: u8,
     /// How often expired entries are removed by `sqlite` and `file`. Default 1 min.
     pub sweep_interval: Duration,
+    /// In how many slots a `redis-cluster` keeps each cache: a power of two from 16 to 1024. Default 64.
+    pub buckets: u16,
     /// The servers; always there for `redis`, `redis-sentinel`, `redis-cluster` and `memcached`.
     pub connection: Option<Connection>,
     /// The nodes; always there for `sharded`.
@@ -228,6 +230,7 @@ impl StoreConfig {
             max_size: table.size("max_size"),
             depth: table.integer("depth"),
             sweep_interval: table.duration("sweep_interval"),
+            buckets: table.integer("buckets"),
             connection: networked.then(|| Connection::read(table, driver.name())),
             sharding: (driver == Driver::Sharded).then(|| Sharding::read(table)),
             local: local.exists().then(|| LocalConfig::read(&local)),

@@ -75,6 +75,7 @@ servers = ["s1", "s2:5000"]
 [stores.cluster]
 driver = "redis-cluster"
 servers = ["c1"]
+buckets = 256
 [caches.sessions]
 store = "main"
 ttl = "30m"
@@ -176,6 +177,8 @@ fn every_key_of_the_design_is_read() {
     assert_eq!(watched.servers, ["s1:26379", "s2:5000"]);
     assert_eq!(watched.service.as_deref(), Some("mymaster"));
     assert_eq!(watched.urls(None)[0].expose(), "redis://s1:26379");
+    assert_eq!(config.stores["cluster"].buckets, 256);
+    assert_eq!(config.stores["watched"].buckets, 64);
     assert_eq!(config.stampede.refresh_after, Some(0.85));
     assert_eq!(config.stampede.retry_interval, Duration::from_millis(100));
     assert_eq!(
@@ -415,6 +418,11 @@ fn a_fallback_to_the_default_store_itself_is_dropped_with_a_warning() {
     assert_eq!(loaded.warnings.len(), 1);
     let loaded = load("[cache]\nfallback = \"sqlite\"", &[]);
     assert_eq!(loaded.config.cache.fallback, None);
+    let shared =
+        "[cache]\nfallback = \"sqlite\"\n[stores.shared]\ndriver = \"redis\"\nhost = \"h\"";
+    let loaded = load(shared, &[]);
+    assert_eq!(loaded.config.cache.fallback.as_deref(), Some("sqlite"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]

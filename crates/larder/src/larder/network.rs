@@ -16,7 +16,7 @@ pub(super) async fn open(config: &StoreConfig, lazy: bool) -> Result<Arc<dyn Sto
     match config.driver {
         Driver::Redis | Driver::RedisSentinel | Driver::RedisCluster => {
             redis(
-                config.driver,
+                config,
                 config.connection.as_ref().ok_or_else(missing)?,
                 lazy,
             )
@@ -28,14 +28,18 @@ pub(super) async fn open(config: &StoreConfig, lazy: bool) -> Result<Arc<dyn Sto
 }
 
 #[cfg(feature = "redis")]
-async fn redis(driver: Driver, connection: &Connection, lazy: bool) -> Result<Arc<dyn Store>> {
+async fn redis(
+    config: &StoreConfig,
+    connection: &Connection,
+    lazy: bool,
+) -> Result<Arc<dyn Store>> {
     use crate::store::Redis;
 
     let password = password(connection)?;
     let urls = connection.urls(password.as_deref());
     let mut urls = urls.iter().map(|url| url.expose().to_owned());
-    let mut builder = match driver {
-        Driver::RedisCluster => Redis::cluster(urls),
+    let mut builder = match config.driver {
+        Driver::RedisCluster => Redis::cluster(urls).buckets(config.buckets),
         Driver::RedisSentinel => {
             let service = connection.service.as_deref().unwrap_or("mymaster");
             let mut builder = Redis::sentinel(urls, service).encrypted(connection.tls.enabled);
@@ -89,8 +93,8 @@ fn password(connection: &Connection) -> Result<Option<String>> {
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "as its twin")]
-async fn redis(driver: Driver, _: &Connection, _: bool) -> Result<Arc<dyn Store>> {
-    Err(super::open::not_built_in(driver))
+async fn redis(config: &StoreConfig, _: &Connection, _: bool) -> Result<Arc<dyn Store>> {
+    Err(super::open::not_built_in(config.driver))
 }
 
 #[cfg(feature = "memcached")]
@@ -116,4 +120,66 @@ async fn memcached(connection: &Connection, lazy: bool) -> Result<Arc<dyn Store>
 #[expect(clippy::unused_async, reason = "as its twin")]
 async fn memcached(_: &Connection, _: bool) -> Result<Arc<dyn Store>> {
     Err(super::open::not_built_in(Driver::Memcached))
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Sources};
+
+    #[tokio::test]
+    async fn nothing_that_is_shown_holds_a_password() {
+        for (driver, address) in [
+            ("redis", "url=redis://ann:hunter2@127.0.0.1:1/0"),
+            ("redis", "host=127.0.0.1"),
+            ("redis-cluster", "url=rediss://ann:hunter2@127.0.0.1:1"),
+            ("redis-cluster", "servers=127.0.0.1:1"),
+            ("redis-sentinel", "servers=127.0.0.1:1"),
+        ] {
+            let (key, value) = address.split_once('=').unwrap();
+            let mut sources = Sources::new()
+                .flag("cache.default", "shared")
+                .flag("stores.shared.driver", driver)
+                .flag(format!("stores.shared.{key}"), value);
+            if key != "url" {
+                sources = sources.flag("stores.shared.password", "hunter2");
+            }
+            if key == "host" {
+                sources = sources.flag("stores.shared.port", "1");
+            }
+            if driver == "redis-sentinel" {
+                sources = sources.flag("stores.shared.sentinel_password", "hunter2");
+            }
+            let loaded = Config::load(&sources).unwrap();
+            let config = &loaded.config.stores["shared"];
+            let store = open(config, true).await.unwrap();
+            let refused = store.ping().await.unwrap_err();
+            let shown = [
+                format!("{loaded:?}"),
+                format!("{store:?}"),
+                format!("{refused:?} {refused} {}", refused.explained()),
+                format!("{:?}", crate::Larder::nodes_of(&loaded).await),
+                format!("{:?}", store.stats().await),
+                config.servers_label(),
+            ];
+            for text in shown {
+                assert!(!text.contains("hunter2"), "{driver} {key}: {text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_gets_the_configured_number_of_buckets() {
+        let sources = Sources::new()
+            .flag("cache.default", "shared")
+            .flag("stores.shared.driver", "redis-cluster")
+            .flag("stores.shared.servers", "10.0.0.1");
+        let mut config = Config::load(&sources).unwrap().config;
+        let store = config.stores.get_mut("shared").unwrap();
+        for (buckets, is_accepted) in [(64, true), (1024, true), (100, false)] {
+            store.buckets = buckets;
+            let opened = open(store, true).await;
+            assert_eq!(opened.is_ok(), is_accepted, "{opened:?}");
+        }
+    }
 }

@@ -159,7 +159,9 @@ fn server_text(text: &str, address: &str) -> Error {
     } else {
         (ErrorKind::Internal, format!("{address} answered: {text}"))
     };
-    Error::new(kind, message)
+    // A server that is full or cannot save answers all the same: it is not down, and trying again changes nothing.
+    let is_passing = kind == ErrorKind::Unavailable && !has(&["OOM", "MISCONF"]);
+    Error::new(kind, message).retryable(is_passing)
 }
 
 fn login_refused(address: &str) -> Error {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use larder::store::{
     Capabilities, Entry, Expiry, Fallback, Memory, ScanPage, Store, StoreStats, Write,
 };
-use larder::testing::{Fault, body, sealed};
+use larder::testing::{Fault, FlakyStore, body, sealed};
 use larder::{Glob, Namespace, Result};
 use tokio::task::JoinSet;
 
@@ -33,6 +33,15 @@ enum Did {
     Read(u64),
 }
 
+/// What a call is to do.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Read,
+    Set(u64),
+    Delete,
+    Clear,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Event {
     instance: usize,
@@ -47,6 +56,8 @@ struct Event {
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     deletes: bool,
+    /// Callers drop one of three calls before it is over.
+    gives_up: bool,
     seed: u64,
 }
 
@@ -63,25 +74,25 @@ async fn work(
     while !stop.load(Ordering::SeqCst) {
         let key = random.u8(..KEYS);
         let start = time.fetch_add(1, Ordering::SeqCst);
-        let mut keys = key..key + 1;
-        let (did, is_acknowledged) = match random.u32(..100) {
-            0..50 => {
-                let read = store.get_many(&space, &[&[key]]).await;
-                let entry = read.ok().and_then(|mut read| read.remove(0));
-                let number = entry.map(|entry| number(&entry));
-                (Did::Read(number.unwrap_or(0)), true)
-            }
-            50..80 => set(&*store, &space, key, start).await,
-            80..98 if plan.deletes => {
-                let delete = Write::delete(std::slice::from_ref(&key));
-                let deleted = store.write_many(&space, &[delete]).await;
-                (Did::Delete, deleted.is_ok())
-            }
-            98.. if plan.deletes => {
-                keys = 0..KEYS;
-                (Did::Delete, store.clear(&space).await.is_ok())
-            }
-            _ => set(&*store, &space, key, start).await,
+        let patience = match plan.gives_up && random.u32(..3) == 0 {
+            true => Duration::from_millis(random.u64(..6)),
+            false => Duration::from_secs(60),
+        };
+        let kind = match random.u32(..100) {
+            0..50 => Kind::Read,
+            80..98 if plan.deletes => Kind::Delete,
+            98.. if plan.deletes => Kind::Clear,
+            _ => Kind::Set(start),
+        };
+        let call = tokio::time::timeout(patience, call(&*store, &space, key, kind));
+        let (did, is_acknowledged) = match (call.await, kind) {
+            (Ok(done), _) => done,
+            (Err(_), Kind::Set(number)) => (Did::Set(number), false),
+            (Err(_), Kind::Read | Kind::Delete | Kind::Clear) => (Did::Read(0), false),
+        };
+        let keys = match kind {
+            Kind::Clear => 0..KEYS,
+            Kind::Read | Kind::Set(_) | Kind::Delete => key..key + 1,
         };
         let end = time.fetch_add(1, Ordering::SeqCst);
         events.extend(keys.map(|key| Event {
@@ -97,6 +108,25 @@ async fn work(
         }
     }
     events
+}
+
+/// Makes one call; returns what it did, and whether it was acknowledged.
+async fn call(store: &dyn Store, space: &Namespace, key: u8, kind: Kind) -> (Did, bool) {
+    match kind {
+        Kind::Read => {
+            let read = store.get_many(space, &[&[key]]).await;
+            let entry = read.ok().and_then(|mut read| read.remove(0));
+            let number = entry.map(|entry| number(&entry));
+            (Did::Read(number.unwrap_or(0)), true)
+        }
+        Kind::Set(number) => set(store, space, key, number).await,
+        Kind::Delete => {
+            let delete = Write::delete(std::slice::from_ref(&key));
+            let deleted = store.write_many(space, &[delete]).await;
+            (Did::Delete, deleted.is_ok())
+        }
+        Kind::Clear => (Did::Delete, store.clear(space).await.is_ok()),
+    }
 }
 
 async fn set(store: &dyn Store, space: &Namespace, key: u8, number: u64) -> (Did, bool) {
@@ -146,6 +176,8 @@ fn stale_reads(events: &[Event], across: bool) -> Vec<Event> {
 enum Faults {
     /// One server, and all of it or nothing.
     Total,
+    /// As `Total`, with callers that give up.
+    Impatient,
     /// One server, whose replies are also lost now and then, to one instance or the other.
     LostReplies,
 }
@@ -165,7 +197,11 @@ async fn run(
     for (instance, store) in instances.iter().enumerate() {
         for task in 0..TASKS {
             let seed = (instance * TASKS + task) as u64;
-            let plan = Plan { deletes, seed };
+            let plan = Plan {
+                deletes,
+                gives_up: faults == Faults::Impatient,
+                seed,
+            };
             let (time, stop) = (Arc::clone(&time), Arc::clone(&stop));
             tasks.spawn(work((instance, Arc::clone(store)), plan, time, stop));
         }
@@ -224,6 +260,27 @@ async fn processes_that_share_a_file_standby_see_no_old_value_across_total_outag
             .map(|read| explain(&events, read)),
         None
     );
+}
+
+/// Calls are dropped at every await, and the standby is slow and fails now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_old_value_is_seen_where_callers_give_up_and_the_standby_fails() {
+    for kind in [Standby::Memory, Standby::Sqlite, Standby::File] {
+        let (server, dir) = (Server::new(), tempfile::tempdir().unwrap());
+        let standby = FlakyStore::new(kind.open(&dir), 1);
+        standby.delay(Duration::from_millis(2));
+        standby.chance(0.01, Fault::Refuse);
+        let standby: Arc<dyn Store> = Arc::new(standby);
+        let instances = two_processes(&server, &standby);
+        let events = run(instances, server, Faults::Impatient, true).await;
+        assert_eq!(
+            stale_reads(&events, true)
+                .first()
+                .map(|read| explain(&events, read)),
+            None,
+            "{kind:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 
 mod history;
 mod outage;
+mod patience;
 mod recovery;
 mod redis;
 mod state;

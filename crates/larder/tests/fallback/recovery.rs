@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::store::{Condition, Expiry, Fallback, Store, Write};
-use larder::testing::sealed;
+use larder::testing::{Fault, FlakyStore, sealed};
 
 use crate::support::{Scene, Standby, get, returned, set, state};
 
@@ -268,4 +268,29 @@ async fn who_is_still_on_the_standby_notices_that_another_trusts_the_primary() {
     assert_eq!(read.as_deref(), Some("old"));
     scene.delete("k").await;
     assert_eq!(get(&other, &scene.space, "k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_journal_that_fails_when_it_is_due_leaves_the_primary_untrusted() {
+    let scene = Scene::new(Standby::Sqlite);
+    scene.set("k", "old").await;
+    let journal = FlakyStore::new(Arc::clone(&scene.standby), 1);
+    let server = Arc::new(scene.server.clone());
+    let store = Fallback::new(server, Arc::new(journal.clone())).unwrap();
+    let read = get(&store, &scene.space, "k").await.unwrap();
+    assert_eq!(read.as_deref(), Some("old"));
+    // One process deletes and dies, another one begins to return and gets no further.
+    scene.server.stop();
+    scene.delete("k").await;
+    let other = scene.another();
+    assert_eq!(get(&other, &scene.space, "k").await.unwrap(), None);
+    let (server, space) = (scene.server, scene.space);
+    drop((other, scene.store));
+    // The same connections as before: only a call that fails tells of the outage.
+    server.store.heal();
+    server.store.next(1, Fault::Refuse);
+    server.break_on_ping(&journal);
+    assert!(get(&store, &space, "k").await.is_err());
+    journal.heal();
+    assert_eq!(get(&store, &space, "k").await.unwrap(), None);
 }

@@ -7,7 +7,7 @@ use larder::store::{Fallback, Memory, NodeRole, Null, Store};
 use larder::testing::{Fault, FlakyStore};
 use larder::{Cache, ErrorKind, TimeLeft};
 
-use crate::support::{Scene, Standby, detail, state};
+use crate::support::{Scene, Standby, detail, get, state};
 
 #[tokio::test]
 async fn figures_and_nodes_tell_of_the_outage() {
@@ -62,6 +62,25 @@ async fn a_cache_goes_on_and_says_so() {
     scene.server.start();
     scene.returned().await;
     assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_standby_that_fails_is_told_of() {
+    let scene = Scene::new(Standby::Memory);
+    let standby = FlakyStore::new(Memory::new(), 1);
+    let server = Arc::new(scene.server.clone());
+    let store = Fallback::new(server, Arc::new(standby.clone())).unwrap();
+    standby.chance(1.0, Fault::Refuse);
+    let failed = get(&store, &scene.space, "k").await.unwrap_err();
+    assert!(failed.message().contains("journal"), "{failed}");
+    assert!(state(&store).await.starts_with("none, the fallback's"));
+    let problem = store.nodes().await.unwrap().pop().unwrap().problem;
+    assert!(problem.is_some(), "{problem:?}");
+    standby.heal();
+    assert_eq!(get(&store, &scene.space, "k").await.unwrap(), None);
+    assert_eq!(state(&store).await, "primary");
+    let problem = store.nodes().await.unwrap().pop().unwrap().problem;
+    assert_eq!(problem, None);
 }
 
 #[tokio::test]

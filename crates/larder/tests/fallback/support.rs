@@ -28,6 +28,8 @@ pub(crate) struct Server {
     /// Writes time out and stay on their way.
     delays: Arc<AtomicBool>,
     on_their_way: Arc<Mutex<Vec<DelayedPut>>>,
+    /// Refuses all calls from the next ping on.
+    broken_by_ping: Arc<Mutex<Option<FlakyStore>>>,
 }
 
 impl Server {
@@ -40,6 +42,7 @@ impl Server {
             deaf: Arc::default(),
             delays: Arc::default(),
             on_their_way: Arc::default(),
+            broken_by_ping: Arc::default(),
         }
     }
 
@@ -52,8 +55,18 @@ impl Server {
         self.store.chance(0.0, Fault::Refuse);
     }
 
+    /// Lets all calls wait, longer than any test.
+    pub(crate) fn hang(&self) {
+        self.store.delay(Duration::from_secs(1 << 20));
+    }
+
     pub(crate) fn set_deaf(&self) {
         self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets another store refuse all calls once this one is pinged.
+    pub(crate) fn break_on_ping(&self, store: &FlakyStore) {
+        *self.broken_by_ping.lock().unwrap() = Some(store.clone());
     }
 
     /// Lets puts from now on time out, and stay on their way.
@@ -175,6 +188,9 @@ impl Store for Server {
     }
 
     async fn ping(&self) -> Result<()> {
+        if let Some(store) = self.broken_by_ping.lock().unwrap().take() {
+            store.chance(1.0, Fault::Refuse);
+        }
         self.store.ping().await
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::server::Server;
-use super::{eventually, get, namespace, put};
+use super::{PATIENCE, eventually, get, namespace, put};
 
 const RESPONSE: Duration = Duration::from_millis(200);
 /// A call takes a connection and up to three round trips; the rest is for a busy machine.
@@ -247,4 +247,70 @@ fn another_runtime_gets_connections_of_its_own() {
     drop(first);
     let read = runtime().block_on(get(&store, &space, b"k")).unwrap();
     assert_eq!(read.as_deref(), Some(&b"v"[..]));
+}
+
+/// Whoever trusts what it saw over one connection must learn that there is another.
+#[tokio::test]
+async fn every_connection_is_counted_before_it_answers() {
+    let mut server = Server::start(&[]).await;
+    let store = connect(&server).await;
+    let space = namespace();
+    let first = store.connection_epoch();
+    put(&store, &space, b"k", b"v").await.unwrap();
+    assert_eq!(store.connection_epoch(), first);
+    for restarts in 1..=3 {
+        server.kill();
+        server.restart().await;
+        eventually("the store works again", || async {
+            get(&store, &space, b"k").await.is_ok()
+        })
+        .await;
+        assert!(store.connection_epoch() >= first + restarts);
+    }
+}
+
+/// A caller that connects and is not polled any more (the loser of a `select!` that is kept) holds up nobody for long.
+#[tokio::test]
+async fn a_caller_that_stops_while_it_connects_holds_up_nobody() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let store = Memcached::builder(address).build_lazy().unwrap();
+    let space = namespace();
+    let mut stopped = Box::pin(get(&store, &space, b"k"));
+    for _ in 0..10 {
+        assert!((&mut stopped).now_or_never().is_none());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let other = tokio::time::timeout(PATIENCE, get(&store, &space, b"k")).await;
+    let error = other.expect("no call hangs").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    drop(stopped);
+}
+
+/// A runtime that exists and runs nothing, as one kept per thread between calls, holds up nobody else.
+#[test]
+fn a_runtime_that_stands_still_holds_up_no_other() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let (idle, busy) = (runtime(), runtime());
+    let server = idle.block_on(Server::start(&[]));
+    let store = idle.block_on(connect(&server));
+    let space = namespace();
+    idle.block_on(put(&store, &space, b"k", b"v")).unwrap();
+    busy.block_on(async {
+        let first = tokio::time::timeout(PATIENCE, get(&store, &space, b"k")).await;
+        let error = first.expect("no call hangs").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let read = get(&store, &space, b"k").await.unwrap();
+        assert_eq!(read.as_deref(), Some(&b"v"[..]));
+    });
+    // And back: the first one still works, with a connection of its own if need be.
+    idle.block_on(async {
+        eventually("the store works again", || async {
+            get(&store, &space, b"k").await.is_ok()
+        })
+        .await;
+    });
 }

@@ -146,3 +146,27 @@ async fn a_bulk_call_may_exceed_a_round_trip() {
         }
     }
 }
+
+/// Whoever deletes what another one has just put says so: one of the two came first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_that_removes_a_new_entry_reports_it() {
+    let keys: Vec<Vec<u8>> = (0..256_u16).map(|n| n.to_be_bytes().to_vec()).collect();
+    let (one, two) = tokio::join!(Memcached::connect(large()), Memcached::connect(large()));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    for _ in 0..300 {
+        let space = namespace();
+        let put = |key| Write::put(key, sealed(b"v"), Expiry::Never);
+        let puts: Vec<_> = keys.iter().map(|key| put(key)).collect();
+        let deletes: Vec<_> = keys.iter().map(|key| Write::delete(key)).collect();
+        let (put, deleted) = tokio::join!(
+            one.write_many(&space, &puts),
+            two.write_many(&space, &deletes)
+        );
+        put.unwrap();
+        let keys: Vec<_> = keys.iter().map(|key| &key[..]).collect();
+        let left = one.get_many(&space, &keys).await.unwrap();
+        for (deleted, left) in deleted.unwrap().into_iter().zip(left) {
+            assert!(deleted || left.is_some(), "deleted without a word");
+        }
+    }
+}

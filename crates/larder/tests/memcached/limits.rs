@@ -64,6 +64,7 @@ async fn a_server_that_may_not_evict_says_that_it_is_full() {
     }
     let error = refused.expect("2 MiB do not hold 200 MB");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.is_retryable(), "it is no outage");
     assert!(get(&store, &space, &0_u32.to_be_bytes()).await.is_ok());
 }
 

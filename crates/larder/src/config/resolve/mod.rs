@@ -14,6 +14,7 @@ use super::problems::quoted;
 use super::schema;
 use super::settings::Draft;
 use super::sources::Environment;
+use super::store::Driver;
 use super::suggest::did_you_mean;
 use super::value::{Raw, Value};
 
@@ -219,8 +220,21 @@ impl Resolver<'_> {
         }
     }
 
-    /// A store cannot stand in for itself; that is no error, for both may come from habit.
+    /// Returns whether a store is on servers.
+    fn has_servers(&self) -> bool {
+        let stores = self.draft.settings.tables_in(&SettingPath::parse("stores"));
+        stores.into_iter().any(|name| {
+            let driver = self.entry(&format!("stores.{name}.driver"));
+            let driver = driver.and_then(|(driver, _)| Driver::by_name(&driver));
+            driver.is_some_and(|driver| !driver.is_embedded())
+        })
+    }
+
+    /// A store cannot stand in for itself; that is no error, for both may come from habit. It may for stores on servers.
     fn drop_idle_fallback(&mut self, default_store: Option<&str>) {
+        if self.has_servers() {
+            return;
+        }
         let (Some((name, origin)), Some(store)) = (self.entry("cache.fallback"), default_store)
         else {
             return;

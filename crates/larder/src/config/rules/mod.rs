@@ -43,6 +43,7 @@ impl Rules<'_> {
                 self.driver(&table);
                 self.encryption(&table);
                 self.addresses(&table);
+                self.buckets(&table);
                 self.nodes(&table.child("nodes"));
             }
         }

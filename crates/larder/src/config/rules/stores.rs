@@ -97,6 +97,22 @@ impl Rules<'_> {
         }
     }
 
+    pub(super) fn buckets(&mut self, table: &SettingPath) {
+        let path = table.child("buckets");
+        let Some(entry) = self.settings.get(&path) else {
+            return;
+        };
+        let Value::Integer(buckets) = entry.value else {
+            return;
+        };
+        if !buckets.is_power_of_two() {
+            let (below, above) = (1 << buckets.ilog2(), buckets.next_power_of_two());
+            let message =
+                format!("{path} must be a power of two, like {below} or {above}, not {buckets}");
+            self.problems.push(&entry.origin, message);
+        }
+    }
+
     pub(super) fn nodes(&mut self, nodes: &SettingPath) {
         let store = nodes.parent();
         if self.settings.text(&store.child("driver")) != Some("sharded") {

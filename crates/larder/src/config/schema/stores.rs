@@ -15,6 +15,7 @@ const NETWORK: &[&str] = &[
     "sharded",
 ];
 const LOGIN: &[&str] = &["redis", "redis-sentinel", "redis-cluster", "sharded"];
+const CLUSTER: &[&str] = &["redis-cluster"];
 const SENTINEL: &[&str] = &["redis-sentinel"];
 const SHARDED: &[&str] = &["sharded"];
 
@@ -89,6 +90,13 @@ pub(super) const FIELDS: &[Field] = &[
     )
     .or("mymaster")
     .only(SENTINEL),
+    Field::new(
+        "stores.*.buckets",
+        Kind::Integer { min: 16, max: 1024 },
+        "In how many slots the cluster keeps each cache, a power of two. More spread the load over more servers, and make `clear` dearer. The number is kept in the cluster: everything that uses the cluster must agree on it, and it must stay.",
+    )
+    .or("64")
+    .only(CLUSTER),
     Field::new(
         "stores.*.database",
         Kind::Integer { min: 0, max: 65535 },

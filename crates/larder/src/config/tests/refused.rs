@@ -38,6 +38,32 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
 }
 
 #[test]
+fn buckets_are_a_power_of_two_of_a_cluster() {
+    let file = |driver: &str, buckets| {
+        format!("[stores.main]\ndriver = \"{driver}\"\nservers = [\"h\"]\nbuckets = {buckets}")
+    };
+    for (driver, buckets, expected) in [
+        (
+            "redis-cluster",
+            100,
+            "larder.toml:4: stores.main.buckets must be a power of two, like 64 or 128, not 100",
+        ),
+        (
+            "redis-cluster",
+            8,
+            "larder.toml:4: stores.main.buckets must be an integer from 16 to 1024, not 8",
+        ),
+        (
+            "memcached",
+            64,
+            "larder.toml:4: stores.main.buckets means nothing to driver memcached, only to redis-cluster",
+        ),
+    ] {
+        assert_eq!(problems(&file(driver, buckets), &[]), [expected]);
+    }
+}
+
+#[test]
 fn wrong_types_and_values_say_what_is_wanted() {
     for (file, expected) in [
         (

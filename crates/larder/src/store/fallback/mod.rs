@@ -12,6 +12,7 @@
 
 mod changes;
 mod journal;
+mod patience;
 mod phase;
 mod report;
 mod transition;
@@ -37,8 +38,10 @@ use crate::key::Namespace;
 /// A store with another one that stands in while it is down. Cloning shares it.
 ///
 /// The first call that fails with a retryable `Unavailable` or `Timeout` makes the standby take over, and is answered by it.
+/// So does a call whose caller gives up first, if the primary does not answer a probe, either, within 800 ms.
 /// A task asks the primary again after 100 ms and then at longer intervals up to 2 s; when it answers, calls wait for the
-/// return, up to a second. Nothing is spawned before the first outage, and the task ends with the store.
+/// return, up to a second. This task ends with the store; without an outage, tasks are spawned for a moment only: to read
+/// the journal, and to probe after a caller gave up.
 ///
 /// # What falls back
 /// Reads, puts, deletes, touches and clears without a condition. The standby starts empty, so that most reads are misses, and
@@ -61,6 +64,8 @@ use crate::key::Namespace;
 /// - A write that was given up on and reaches the primary only after the return: the network kept it that long.
 /// - The journal survives processes, not a power cut, nor a standby whose files are damaged or deleted during an outage, nor
 ///   one that drops records to keep its size bound (then give it [`Builder::journal`]); memory survives nothing.
+/// - That calls go on while the standby fails, its disk full or its file gone: at the start, after a new connection and on return
+///   nobody knows then what others changed, and calls fail, though the primary is up.
 /// - A process that starts to trust the primary makes the standby's content unreachable for those that are still on it.
 ///
 /// # Cost
@@ -108,6 +113,8 @@ struct Inner {
     outages: AtomicU64,
     standby_calls: AtomicU64,
     prober: Mutex<Option<AbortHandle>>,
+    /// Asks a primary that a caller gave up on.
+    suspicion: Mutex<Option<AbortHandle>>,
 }
 
 impl Inner {
@@ -175,6 +182,7 @@ impl Builder {
                 outages: AtomicU64::new(0),
                 standby_calls: AtomicU64::new(0),
                 prober: Mutex::default(),
+                suspicion: Mutex::default(),
             }),
         })
     }
@@ -208,7 +216,8 @@ impl Fallback {
                     if !inner.about_to_write(seen) {
                         continue;
                     }
-                    let reply = inner.primary.write_many(namespace, writes).await;
+                    let call = inner.primary.write_many(namespace, writes);
+                    let reply = inner.ask(seen, call).await;
                     inner.judge(seen, Stakes::Write, reply).await?
                 }
                 Side::Standby(stay) => {
@@ -247,7 +256,8 @@ macro_rules! primary_only {
                 continue;
             }
             let $primary = &inner.primary;
-            if let Some(reply) = inner.judge(seen, $stakes, $call.await).await? {
+            let reply = inner.ask(seen, $call).await;
+            if let Some(reply) = inner.judge(seen, $stakes, reply).await? {
                 return Ok(reply);
             }
         }
@@ -284,7 +294,8 @@ impl Store for Fallback {
         loop {
             let reply = match inner.side(&mut turns).await? {
                 Side::Primary(seen) => {
-                    let reply = inner.primary.get_many(namespace, keys).await;
+                    let call = inner.primary.get_many(namespace, keys);
+                    let reply = inner.ask(seen, call).await;
                     inner.judge(seen, Stakes::Read, reply).await?
                 }
                 Side::Standby(stay) => {
@@ -315,7 +326,7 @@ impl Store for Fallback {
                     if !inner.about_to_write(seen) {
                         continue;
                     }
-                    let reply = inner.primary.clear(namespace).await;
+                    let reply = inner.ask(seen, inner.primary.clear(namespace)).await;
                     inner.judge(seen, Stakes::Write, reply).await?
                 }
                 Side::Standby(stay) => {
@@ -412,7 +423,7 @@ impl Store for Fallback {
         loop {
             let reply = match inner.side(&mut turns).await? {
                 Side::Primary(seen) => {
-                    let reply = inner.primary.ping().await;
+                    let reply = inner.ask(seen, inner.primary.ping()).await;
                     inner.judge(seen, Stakes::Read, reply).await?
                 }
                 Side::Standby(stay) => stay.confirm(inner.standby.ping().await).await?,

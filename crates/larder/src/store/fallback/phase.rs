@@ -15,6 +15,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Inner;
 use super::journal::{Generation, Turn};
+use super::patience::to_the_end;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
 
@@ -42,6 +43,8 @@ pub(super) struct Gate {
     phase: RwLock<Phase>,
     /// The present outage.
     outage: Mutex<Option<Outage>>,
+    /// Why it is not known whether there was one.
+    trouble: Mutex<Option<Error>>,
 }
 
 /// An outage as it began.
@@ -99,6 +102,7 @@ impl Gate {
             word: 0.into(),
             phase: RwLock::new(Phase::Unknown),
             outage: Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -112,8 +116,8 @@ impl Gate {
     }
 
     /// Sets the phase; calls to the primary that began before notice by the word.
-    pub(super) fn set(&self, held: &mut RwLockWriteGuard<'_, Phase>, phase: Phase) {
-        **held = phase;
+    pub(super) fn set(&self, held: &mut Phase, phase: Phase) {
+        *held = phase;
         let next = (self.word() | 1) + 1;
         let trusted = u64::from(matches!(phase, Phase::Primary(_)));
         self.word.store(next | trusted, Ordering::SeqCst);
@@ -137,6 +141,16 @@ impl Gate {
     pub(super) fn outage(&self) -> Option<Outage> {
         let outage = self.outage.lock();
         outage.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why the journal could not be replayed or, by `None`, that it could.
+    pub(super) fn set_trouble(&self, trouble: Option<Error>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Notes that an outage begins or, by `None`, ends; returns the one before.
@@ -189,10 +203,8 @@ impl Inner {
                 }
                 Phase::Unknown => {
                     drop(phase);
-                    let mut phase = self.gate.write().await?;
-                    if *phase == Phase::Unknown {
-                        self.establish(&mut phase).await?;
-                    }
+                    let inner = Arc::clone(self);
+                    to_the_end(async move { inner.find_out().await }).await?;
                 }
             }
         }
@@ -235,14 +247,16 @@ impl Inner {
     ) -> Result<Option<T>> {
         match reply {
             Err(error) if is_outage(&error) => {
-                self.switch(seen, &error).await?;
+                let (inner, cause) = (Arc::clone(self), error.clone());
+                to_the_end(async move { inner.switch(seen, &cause).await }).await?;
                 match stakes {
                     Stakes::Exclusive => Err(self.refusal(Some(error))),
                     Stakes::Read | Stakes::Write => Ok(None),
                 }
             }
             reply => {
-                let is_clean = self.verify(seen).await?;
+                let inner = Arc::clone(self);
+                let is_clean = to_the_end(async move { inner.verify(seen).await }).await?;
                 match stakes {
                     Stakes::Read => Ok(None),
                     Stakes::Exclusive if !is_clean => Err(self.unavailable(
@@ -307,7 +321,8 @@ impl Stay<'_> {
             return Ok(Some(reply));
         }
         drop(self);
-        Box::pin(inner.follow()).await?;
+        let inner = Arc::clone(inner);
+        to_the_end(async move { inner.follow().await }).await?;
         Ok(None)
     }
 }

@@ -12,7 +12,12 @@ impl Inner {
         let mut add = |name: &str, value: String| stats.details.push((name.into(), value));
         let state = match self.gate.peek() {
             _ if self.gate.is_primary() => "primary".to_owned(),
-            Some(Phase::Primary(_) | Phase::Unknown) => "primary".to_owned(),
+            Some(Phase::Unknown) => match self.gate.trouble() {
+                Some(trouble) => format!("none, {}", trouble.message()),
+                None if self.gate.outage().is_some() => "returning".to_owned(),
+                None => "primary".to_owned(),
+            },
+            Some(Phase::Primary(_)) => "primary".to_owned(),
             Some(Phase::Standby(_)) => format!("standby, {}", self.why()),
             None => "returning".to_owned(),
         };
@@ -32,6 +37,10 @@ impl Inner {
     /// Returns the standby as a node.
     pub(super) fn standby_node(&self) -> NodeStatus {
         let mut node = NodeStatus::new(self.standby.name(), NodeRole::Fallback);
+        node.problem = self
+            .gate
+            .trouble()
+            .map(|trouble| trouble.message().to_owned());
         if self.gate.outage().is_some() {
             node.warnings.push(format!(
                 "in use, {}: locks, counters and conditional writes fail until the store is back",

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::RwLockWriteGuard;
 
 use super::Inner;
 use super::journal::{Generation, Trace};
@@ -25,8 +24,6 @@ const BATCH: usize = 256;
 /// How often a switch begins anew because other processes switch, too.
 const MAX_ATTEMPTS: usize = 16;
 
-type Held<'a> = RwLockWriteGuard<'a, Phase>;
-
 impl Inner {
     /// Leaves the primary, unless it was left or came back since the failed call began.
     pub(super) async fn switch(self: &Arc<Self>, seen: Seen, error: &Error) -> Result<()> {
@@ -39,6 +36,7 @@ impl Inner {
         }
         // First, so that calls to the primary that begin now see it, and `wrote` tells of those before.
         self.gate.set(&mut held, Phase::Unknown);
+        let left = self.gate.word();
         match self.leave(&mut held, known, error).await {
             Ok(()) => Ok(()),
             Err(failed) => {
@@ -48,7 +46,10 @@ impl Inner {
                     problem = failed.message(),
                     "the standby cannot take over"
                 );
-                self.gate.set(&mut held, Phase::Primary(known));
+                // Unless a return was begun: then others changed something, and it is not known what.
+                if self.gate.word() == left {
+                    self.gate.set(&mut held, Phase::Primary(known));
+                }
                 Err(error.clone())
             }
         }
@@ -56,7 +57,7 @@ impl Inner {
 
     async fn leave(
         self: &Arc<Self>,
-        held: &mut Held<'_>,
+        held: &mut Phase,
         known: Generation,
         error: &Error,
     ) -> Result<()> {
@@ -79,7 +80,7 @@ impl Inner {
         Err(self.unavailable("too many processes leave the primary at once"))
     }
 
-    fn enter_standby(self: &Arc<Self>, held: &mut Held<'_>, generation: Generation, error: &Error) {
+    fn enter_standby(self: &Arc<Self>, held: &mut Phase, generation: Generation, error: &Error) {
         self.gate.set(held, Phase::Standby(generation));
         self.ensure_prober();
         if self.gate.outage().is_some() {
@@ -95,6 +96,15 @@ impl Inner {
             store = self.primary.name(), standby = self.standby.name(), kind = %error.kind(), problem = error.message(),
             "the store is down; the standby takes over"
         );
+    }
+
+    /// Finds out what there is to replay, where that is not known.
+    pub(super) async fn find_out(self: &Arc<Self>) -> Result<()> {
+        let mut held = self.gate.write().await?;
+        match *held {
+            Phase::Unknown => self.establish(&mut held).await,
+            Phase::Primary(_) | Phase::Standby(_) => Ok(()),
+        }
     }
 
     /// Finds out whether there was an outage that this process did not notice; returns whether there was none.
@@ -130,8 +140,22 @@ impl Inner {
     ///
     /// # Errors
     /// The journal's: nothing can be trusted, and the next call tries again.
-    pub(super) async fn establish(self: &Arc<Self>, held: &mut Held<'_>) -> Result<()> {
-        let before = std::mem::replace(&mut **held, Phase::Unknown);
+    pub(super) async fn establish(self: &Arc<Self>, held: &mut Phase) -> Result<()> {
+        let established = self.replay_and_trust(held).await.map_err(|error| {
+            let message = format!(
+                "the fallback's journal fails, so that it is not known what changed without the store: {}",
+                error.message()
+            );
+            Error::new(error.kind(), message)
+                .store(self.standby.name())
+                .caused_by(error)
+        });
+        self.gate.set_trouble(established.as_ref().err().cloned());
+        established
+    }
+
+    async fn replay_and_trust(self: &Arc<Self>, held: &mut Phase) -> Result<()> {
+        let before = std::mem::replace(held, Phase::Unknown);
         self.gate.set(held, Phase::Unknown);
         // Before anything else: a connection made anew from here on is noticed by the calls to come.
         let epoch = self.primary.connection_epoch();

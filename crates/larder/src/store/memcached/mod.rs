@@ -52,10 +52,12 @@ const NAME: &str = "memcached";
 /// The order of one key's writes holds within a connection. After a connection was given up (two timeouts in a row),
 /// the server may still carry out what it had received on it, also after writes on the next one; and with several
 /// connections, so may a `clear` whose future was dropped. A put dropped half-way just after another process cleared the
-/// namespace may leave its key absent.
+/// namespace may leave its key absent. A delete that meets the very first put over an entry that was cleared or has expired
+/// removes it and may report that there was none.
 ///
 /// # Connections
-/// They belong to the runtime of the call that opened them, and are opened anew once that runtime has shut down.
+/// They belong to the runtime of the call that opened them, and are opened anew once that runtime has shut down. Where it
+/// stands still instead, the next call from another one times out, and the connection is opened anew there.
 #[derive(Debug, Clone)]
 pub struct Memcached {
     inner: Arc<Inner>,
@@ -116,6 +118,10 @@ impl Store for Memcached {
 
     fn clock(&self) -> Clock {
         self.inner.clock.clone()
+    }
+
+    fn connection_epoch(&self) -> u64 {
+        self.inner.server.epoch()
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {

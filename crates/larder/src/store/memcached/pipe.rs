@@ -14,12 +14,16 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 use super::frame::ItemKey;
 use super::reply::Code;
 use super::request::{Batch, Expect};
 use crate::clock::{Clock, duration_ms};
+
+/// How much longer than the driver a caller on another runtime waits before it takes the driver for stuck.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// A reply with its body taken off the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +90,12 @@ pub(super) struct Pipe {
     room: Semaphore,
     max_in_flight: usize,
     timeout: Duration,
+    /// The runtime of the driver, which keeps the deadlines of calls.
+    home: Option<Id>,
 }
 
 impl Pipe {
+    /// Creates the callers' end of a connection whose driver runs on the present runtime.
     pub(super) fn new(max_in_flight: usize, timeout: Duration) -> Self {
         Self {
             queue: Mutex::default(),
@@ -97,6 +104,7 @@ impl Pipe {
             room: Semaphore::new(max_in_flight),
             max_in_flight,
             timeout,
+            home: runtime(),
         }
     }
 
@@ -118,7 +126,7 @@ impl Pipe {
         let (caller, replies) = oneshot::channel();
         let queue = self.open_queue()?;
         submit(queue, batch, deadline_ms, caller);
-        received(replies).await
+        self.received(replies).await
     }
 
     /// As [`Pipe::call`], with the read of a register before the replies.
@@ -136,7 +144,26 @@ impl Pipe {
             submit(queue, batch, deadline_ms, caller);
             shared
         };
-        Ok((shared, received(replies).await?))
+        Ok((shared, self.received(replies).await?))
+    }
+
+    /// Waits for replies. A runtime that exists and does not run keeps no deadlines: callers on others do it themselves.
+    async fn received(&self, replies: oneshot::Receiver<Replies>) -> Replies {
+        let dropped = Failure::Lost("the connection was given up");
+        let here = runtime();
+        if here.is_none() || here == self.home {
+            return replies.await.unwrap_or(Err(dropped));
+        }
+        match tokio::time::timeout(self.timeout + GRACE, replies).await {
+            Ok(replies) => replies.unwrap_or(Err(dropped)),
+            Err(_elapsed) => {
+                // The next call connects anew.
+                for batch in self.close() {
+                    batch.answer(Err(dropped));
+                }
+                Err(Failure::Timeout)
+            }
+        }
     }
 
     fn deadline_ms(&self) -> u64 {
@@ -280,9 +307,9 @@ fn submit(
     }
 }
 
-async fn received(replies: oneshot::Receiver<Replies>) -> Replies {
-    let dropped = Failure::Lost("the connection was given up");
-    replies.await.unwrap_or(Err(dropped))
+/// Returns the runtime that polls the caller.
+fn runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 /// Returns the time that deadlines follow: the system's, whatever clock the store has.

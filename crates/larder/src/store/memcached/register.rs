@@ -124,7 +124,9 @@ pub(super) fn stored(reply: &Reply) -> Result<bool> {
         Code::OutOfMemory => Err(Error::new(
             ErrorKind::Unavailable,
             "the server is out of memory and may not evict",
-        )),
+        )
+        // It is no outage: reads go on, and a fallback would take them away.
+        .retryable(false)),
         _ => Err(unexpected()),
     }
 }

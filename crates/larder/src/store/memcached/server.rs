@@ -36,6 +36,8 @@ pub(super) struct Server {
     breaker: Breaker,
     /// The largest item; 0 before the first connection.
     item_limit: AtomicU64,
+    /// How many connections were made; raised before one is used.
+    epoch: AtomicU64,
 }
 
 /// The place of one connection, which each key always uses.
@@ -62,6 +64,7 @@ impl Server {
             // Of the system's time: a server recovers in real time, whatever clock entries follow.
             breaker: Breaker::new(Clock::system()),
             item_limit: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             options,
         }
     }
@@ -77,6 +80,11 @@ impl Server {
 
     pub(super) fn breaker_state(&self) -> (State, u64) {
         self.breaker.state()
+    }
+
+    /// Returns how many connections were made so far.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Returns the limit of an item, from the server's settings. Connects before first use.
@@ -187,7 +195,16 @@ impl Server {
     /// Connects, or waits for the one who does and shares the outcome.
     async fn connect(&self, lane: &Lane) -> Result<Arc<Pipe>> {
         let attempts = lane.line().attempts;
-        let _turn = lane.connecting.lock().await;
+        let limit = self.options.connect_timeout;
+        // The one who connects may stand still: a future that is kept and not polled, a runtime that does not run.
+        let turn = tokio::time::timeout(limit, lane.connecting.lock()).await;
+        let _turn = turn.map_err(|_elapsed| {
+            let message = format!(
+                "nobody could connect to {} within {limit:?}",
+                self.address()
+            );
+            Error::new(ErrorKind::Timeout, message)
+        })?;
         if let Some(pipe) = lane.open_pipe() {
             return Ok(pipe);
         }
@@ -209,7 +226,11 @@ impl Server {
                 let pipe = Pipe::new(self.options.max_in_flight, self.options.response_timeout);
                 let pipe = Arc::new(pipe);
                 let driver = Driver::new(Arc::clone(&pipe), socket);
-                line.driver = Some(tokio::spawn(driver).abort_handle());
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+                let driver = tokio::spawn(driver).abort_handle();
+                if let Some(former) = line.driver.replace(driver) {
+                    former.abort();
+                }
                 line.pipe = Some(Arc::clone(&pipe));
                 line.failure = None;
                 Ok(pipe)

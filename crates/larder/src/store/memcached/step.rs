@@ -166,7 +166,8 @@ impl<'a> Task<'a> {
             },
             (Step::Delete, [item, removed]) => {
                 check_read(item)?;
-                let counted = self.live(item, seen).is_some();
+                // What is removed though there was nothing to read was put in between.
+                let counted = item.code == Code::Missing || self.live(item, seen).is_some();
                 match removed.code {
                     Code::Done => Step::Done(counted),
                     Code::NotFound => Step::Done(false),
@@ -220,4 +221,35 @@ fn lifetime(expires_at_ms: Option<u64>, now_ms: u64) -> Lifetime {
     };
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     Lifetime::ending_in(at.saturating_sub(now_ms), epoch.map_or(0, duration_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: Code) -> Reply {
+        Reply {
+            code,
+            cas: 0,
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_delete_counts_what_was_put_between_its_two_commands() {
+        let namespace = Namespace::new("app", "cache", 1);
+        let delete = Write::delete(b"k");
+        let seen = Seen {
+            register: Some(7),
+            used: 7,
+            now_ms: 1,
+        };
+        for (removed, expected) in [(Code::Done, true), (Code::NotFound, false)] {
+            let mut task = Task::new(&namespace, &delete);
+            let replies = [reply(Code::Missing), reply(removed)];
+            task.settle(&replies, &seen).unwrap();
+            assert!(!task.is_undecided());
+            assert_eq!(task.was_applied(), expected, "{removed:?}");
+        }
+    }
 }
