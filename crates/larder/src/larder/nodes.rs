@@ -52,7 +52,7 @@ impl Larder {
     /// ```
     pub async fn nodes_of(loaded: &Loaded) -> Vec<StoreNodes> {
         let asked = on_servers(loaded).map(async |(name, config)| {
-            let nodes = match network::open(config, true).await {
+            let nodes = match Box::pin(network::open(config, true)).await {
                 Ok(store) => store.nodes().await,
                 Err(error) => Err(error),
             };

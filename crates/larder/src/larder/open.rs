@@ -35,7 +35,7 @@ pub(super) async fn stores(config: &Config) -> Result<BTreeMap<String, Arc<dyn S
         let opened = store(store_config, is_lazy).await;
         let mut opened = opened.map_err(|error| error.in_store(name))?;
         if let Some(standby) = &fallback {
-            opened = standby.behind(opened, name, store_config, is_lazy).await?;
+            opened = Box::pin(standby.behind(opened, name, store_config, is_lazy)).await?;
         }
         stores.insert(name.clone(), opened);
     }
@@ -56,7 +56,7 @@ pub(super) async fn store(config: &StoreConfig, is_lazy: bool) -> Result<Arc<dyn
         | Driver::RedisSentinel
         | Driver::RedisCluster
         | Driver::Memcached
-        | Driver::Sharded => network::open(config, is_lazy).await,
+        | Driver::Sharded => Box::pin(network::open(config, is_lazy)).await,
     }
 }
 

@@ -89,7 +89,8 @@ impl Builder {
     /// `InvalidArgument`: an option is out of bounds.
     pub async fn connect(self) -> Result<Memcached> {
         let store = self.build_lazy()?;
-        let connected = store.send_ping().await;
+        // In a box: callers' own futures stay small, and shallow for the compiler.
+        let connected = Box::pin(store.send_ping()).await;
         connected.map_err(|error| error.store(NAME))?;
         Ok(store)
     }

@@ -156,8 +156,9 @@ impl Builder {
     /// has; `Unavailable`, `Timeout`: a server cannot be reached.
     pub async fn connect(self) -> Result<Redis> {
         let store = self.build_lazy()?;
-        store.inner.link.connect().await?;
-        store.inner.ready().await?;
+        // In a box: callers' own futures stay small, and shallow for the compiler.
+        Box::pin(store.inner.link.connect()).await?;
+        Box::pin(store.inner.ready()).await?;
         Ok(store)
     }
 

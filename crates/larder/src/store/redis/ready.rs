@@ -40,7 +40,8 @@ impl Inner {
         if let Some((_, error)) = latest_failure.as_ref().filter(|(at, _)| *at > began) {
             return Err(error.clone());
         }
-        let outcome = self.prepare().await;
+        // Once in a store's life: no other call's future needs to have room for it.
+        let outcome = Box::pin(self.prepare()).await;
         match &outcome {
             Ok(()) => readiness.is_known.store(true, Ordering::Release),
             Err(error) => *latest_failure = Some((Instant::now(), error.clone())),
