@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, Driver, StoreConfig};
+use crate::config::{Config, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Fallback, Store};
 
@@ -69,7 +69,7 @@ fn journal(config: &StoreConfig) -> Result<Option<Arc<dyn Store>>> {
     let Some(path) = config
         .path
         .as_ref()
-        .filter(|_| config.driver == Driver::Sqlite)
+        .filter(|_| config.driver == crate::config::Driver::Sqlite)
     else {
         return Ok(None);
     };

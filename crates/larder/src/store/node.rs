@@ -1,7 +1,5 @@
 //! What a store's servers say about themselves, for `larder doctor`, `larder node list` and `cache status`.
 
-use std::time::Duration;
-
 /// The part a server plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,7 +114,8 @@ impl NodeStatus {
 }
 
 /// Returns the median of some round trips; `None` without any.
-pub(crate) fn median_us(mut round_trips: Vec<Duration>) -> Option<u64> {
+#[cfg(any(feature = "memcached", feature = "redis"))]
+pub(crate) fn median_us(mut round_trips: Vec<std::time::Duration>) -> Option<u64> {
     round_trips.sort_unstable();
     let middle = round_trips.get(round_trips.len() / 2)?;
     Some(u64::try_from(middle.as_micros()).unwrap_or(u64::MAX))
