@@ -106,6 +106,17 @@ pub async fn overflow_is_refused_and_changes_nothing(fixture: &StoreUnderTest) -
             Err(ErrorKind::Overflow)
         );
         assert_eq!(space.increment(b"n", 0, Expiry::Never).await?, limit);
+        // Exact to the last bit also where the counter never was anything else.
+        let near = limit - over;
+        assert!(space.delete(b"n").await?);
+        assert_eq!(space.increment(b"n", near, Expiry::Never).await?, near);
+        assert_eq!(space.increment(b"n", over, Expiry::Never).await?, limit);
+        let refused = space.increment(b"n", over, Expiry::Never).await;
+        assert_eq!(
+            refused.map_err(|error| error.kind()),
+            Err(ErrorKind::Overflow)
+        );
+        assert_eq!(space.increment(b"n", 0, Expiry::Never).await?, limit);
     }
     Ok(())
 }
