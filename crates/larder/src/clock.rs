@@ -49,6 +49,16 @@ impl Clock {
         }
     }
 
+    /// Returns milliseconds since this host started: the same in all its processes, counting while it is suspended,
+    /// and moved by no change of the date.
+    #[must_use]
+    pub(crate) fn boot_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System | Source::Shifted(_) => boot_ms(),
+            Source::Manual(now) => now.load(Ordering::Acquire),
+        }
+    }
+
     /// Returns monotonic time in milliseconds from an arbitrary origin; never goes back.
     #[inline(always)]
     #[must_use]
@@ -76,6 +86,18 @@ pub(crate) fn duration_ms(duration: Duration) -> u64 {
 fn coarse_ms() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     (time.tv_sec as u64) * 1000 + (time.tv_nsec as u64) / 1_000_000
+}
+
+#[cfg(target_os = "linux")]
+fn boot_ms() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    (time.tv_sec as u64) * 1000 + (time.tv_nsec as u64) / 1_000_000
+}
+
+/// Elsewhere, the date has to do.
+#[cfg(not(target_os = "linux"))]
+fn boot_ms() -> u64 {
+    system_ms()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -261,6 +261,11 @@ impl Namespace {
         self.0.as_bytes()
     }
 
+    /// Returns the namespace of leases of one sort, such as locks, under an application's prefix.
+    pub(crate) fn leases(prefix: &str, sort: &str) -> Self {
+        Self(Key::join([prefix, "", "leases", sort]))
+    }
+
     /// Returns the sibling namespace that holds Larder's own records about this prefix.
     pub(crate) fn internal(prefix: &str) -> Self {
         Self(Key::join([prefix, "", "internal"]))

@@ -5,9 +5,10 @@
 //!
 //! | floor | modules | what it is |
 //! |---|---|---|
-//! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope`, `breaker`, `redis_conn` | words that all share |
+//! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope`, `lease`, `breaker`, `redis_conn` | words that all share |
 //! | 1 | [`store`] | bytes in, bytes out: memory, sqlite, file, redis, memcached, fallback, null |
-//! | 2, 3 | [`cache`] | what applications hold: typed values, local tier, single-flight loads |
+//! | 2 | [`lock`] | locks, semaphores and rate limiters on any store |
+//! | 3 | [`cache`] | what applications hold: typed values, local tier, single-flight loads |
 //! | 4 | `config`, `larder`, `dashboard` | the edges: configuration, the whole box, HTTP |
 //!
 //! # Features
@@ -17,6 +18,7 @@
 pub mod cache;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
+pub mod lock;
 pub mod store;
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
@@ -31,6 +33,7 @@ mod glob;
 mod key;
 #[cfg(feature = "config")]
 mod larder;
+mod lease;
 #[cfg(feature = "redis")]
 mod redis_conn;
 #[cfg(feature = "testing")]

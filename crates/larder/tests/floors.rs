@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
         "error",
         "clock",
         "key",
+        "lease",
         "glob",
         "ttl",
         "codec",
@@ -19,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
         "redis_conn",
     ],
     &["store"],
+    &["lock"],
     &["cache"],
     &["config", "larder", "dashboard", "testing"],
 ];
@@ -41,6 +43,13 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "toml::",
         ],
     ),
+    (
+        "lock",
+        &[
+            "rusqlite", "Sqlite", "redis", "Redis", "emcached", "Fallback", "axum",
+        ],
+    ),
+    ("lease", &["rusqlite", "redis::", "axum"]),
     (
         "store",
         &["serde_json", "axum", "crate::cache", "crate::config"],

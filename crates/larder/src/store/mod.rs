@@ -33,6 +33,7 @@ mod sorted_set;
 mod sqlite;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,6 +58,7 @@ use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
+use crate::lease::LockStore;
 
 /// How often a compare-and-swap loop tries before it reports `Conflict`.
 const MAX_CAS_ATTEMPTS: usize = 1000;
@@ -81,6 +83,16 @@ pub struct Capabilities {
     pub discards: bool,
     /// The store tells local caches of changes by other processes.
     pub coherent_local: bool,
+    /// Locks work, in their honest limits: see [`Store::lock_store`].
+    pub locks: bool,
+    /// Locks are granted in the order of the attempts, and can be listed.
+    pub fair_locks: bool,
+    /// Fences of locks keep growing whatever is evicted or restarted.
+    pub durable_fences: bool,
+    /// A lock is free as soon as its process is dead, without waiting for the end of its lease.
+    pub locks_freed_on_death: bool,
+    /// Semaphores and rate limiters work.
+    pub limiters: bool,
 }
 
 /// An entry as stored.
@@ -392,6 +404,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// reply knows that no server was restarted in between. Cost: an atomic load.
     fn connection_epoch(&self) -> u64 {
         0
+    }
+
+    /// Returns the store of locks, semaphores and rate limiters, where there is one. It works on what this store is:
+    /// never on a standby.
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        None
     }
 
     /// Checks that the store answers.

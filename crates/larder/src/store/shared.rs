@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
@@ -88,6 +89,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn connection_epoch(&self) -> u64 {
         (**self).connection_epoch()
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        (**self).lock_store()
     }
 
     async fn ping(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::clock::{Clock, duration_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 use crate::store::{
     Capabilities, Change, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
     StoreStats, Write,
@@ -283,6 +284,10 @@ impl Store for FlakyStore {
 
     async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         self.call(self.inner.nodes()).await
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        self.inner.lock_store()
     }
 
     fn connection_epoch(&self) -> u64 {

@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 
 /// A store with another one that stands in while it is down. Cloning shares it.
 ///
@@ -283,6 +284,11 @@ impl Store for Fallback {
 
     fn clock(&self) -> Clock {
         self.inner.primary.clock()
+    }
+
+    /// The primary's, always: two holders, one on each side, would be worse than none.
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        self.inner.primary.lock_store()
     }
 
     fn connection_epoch(&self) -> u64 {

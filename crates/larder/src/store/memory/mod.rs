@@ -4,6 +4,7 @@
 //! one step, beside a heap of expiry times, which lets a sweep find what is due without walking
 //! the entries ([`shard`]). `clear` gives the namespace a new id, so it is O(1); the sweep drops what is left behind.
 
+mod leases;
 mod shard;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 
+use self::leases::Leases;
 use self::shard::{Lookup, Shard, SlotKey, entry_weight, is_live};
 use super::janitor::Janitor;
 use super::{Capabilities, Change, Entry, Expiry, ScanPage, ScannedKey, Store, StoreStats, Write};
@@ -24,6 +26,7 @@ use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
+use crate::lease::LockStore;
 
 /// The default size bound: 256 MiB.
 const DEFAULT_CAPACITY_BYTES: u64 = 256 << 20;
@@ -40,6 +43,7 @@ const SWEEP_BATCH: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Memory {
     inner: Arc<Inner>,
+    leases: Arc<Leases>,
     janitor: Arc<Janitor>,
 }
 
@@ -72,6 +76,7 @@ impl Builder {
         if self.capacity_bytes < 4096 {
             return Err(Error::argument("a memory store needs at least 4 KiB"));
         }
+        let leases = Arc::new(Leases::new(self.clock.clone()));
         let inner = Arc::new(Inner::new(self.capacity_bytes, self.clock));
         let swept = Arc::clone(&inner);
         let janitor =
@@ -80,6 +85,7 @@ impl Builder {
             })?;
         Ok(Memory {
             inner,
+            leases,
             janitor: Arc::new(janitor),
         })
     }
@@ -398,6 +404,11 @@ impl Store for Memory {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            locks: true,
+            fair_locks: true,
+            durable_fences: true,
+            locks_freed_on_death: true,
+            limiters: true,
             ..Capabilities::default()
         }
     }
@@ -430,6 +441,10 @@ impl Store for Memory {
     ) -> Result<i64> {
         let namespace = self.inner.namespace_id(namespace);
         self.inner.increment(&Lookup { namespace, key }, by, expiry)
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        Some(Arc::clone(&self.leases) as Arc<dyn LockStore>)
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {

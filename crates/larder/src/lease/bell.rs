@@ -1,0 +1,116 @@
+//! Wakes those who wait in this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::Owner;
+
+/// Waiters by channel, which names a lock; see [`super::LockStore::listen`].
+#[derive(Debug, Default)]
+pub(crate) struct Bells {
+    channels: Mutex<HashMap<Vec<u8>, Vec<Bell>>>,
+}
+
+#[derive(Debug)]
+struct Bell {
+    owner: Owner,
+    notify: Arc<Notify>,
+}
+
+/// Hears that it may be its owner's turn.
+#[derive(Debug)]
+pub struct Listener {
+    notify: Arc<Notify>,
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    bells: Arc<Bells>,
+    channel: Vec<u8>,
+}
+
+impl Listener {
+    /// Returns a listener that hears nothing.
+    #[must_use]
+    pub fn deaf() -> Self {
+        Self {
+            notify: Arc::default(),
+            place: None,
+        }
+    }
+
+    /// Waits for the next ring; one that came since the last is not missed. May be dropped at any time.
+    pub async fn rung(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Bells {
+    /// Hangs up a bell.
+    pub(crate) fn listen(self: &Arc<Self>, channel: &[u8], owner: &Owner) -> Listener {
+        let notify = Arc::<Notify>::default();
+        let bell = Bell {
+            owner: owner.clone(),
+            notify: Arc::clone(&notify),
+        };
+        self.channels()
+            .entry(channel.to_vec())
+            .or_default()
+            .push(bell);
+        let place = Some(Place {
+            bells: Arc::clone(self),
+            channel: channel.to_vec(),
+        });
+        Listener { notify, place }
+    }
+
+    /// Rings for an owner, if it listens.
+    pub(crate) fn ring(&self, channel: &[u8], owner: &str) {
+        let channels = self.channels();
+        let bells = channels.get(channel).into_iter().flatten();
+        for bell in bells.filter(|bell| bell.owner.as_str() == owner) {
+            bell.notify.notify_one();
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Vec<Bell>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Some(Place { bells, channel }) = self.place.take() else {
+            return;
+        };
+        let mut channels = bells.channels();
+        if let Some(bells) = channels.get_mut(&channel) {
+            bells.retain(|bell| !Arc::ptr_eq(&bell.notify, &self.notify));
+            if bells.is_empty() {
+                channels.remove(&channel);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_owner_hears_and_nothing_is_left_behind() {
+        let bells = Arc::new(Bells::default());
+        let (a, b) = (Owner::new(), Owner::new());
+        let (ear_a, ear_b) = (bells.listen(b"x", &a), bells.listen(b"x", &b));
+        bells.ring(b"x", a.as_str());
+        bells.ring(b"y", b.as_str());
+        ear_a.rung().await;
+        let silent = tokio::time::timeout(std::time::Duration::from_millis(5), ear_b.rung());
+        assert!(silent.await.is_err());
+        drop((ear_a, ear_b));
+        assert!(bells.channels().is_empty());
+    }
+}
