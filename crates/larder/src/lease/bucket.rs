@@ -118,7 +118,7 @@ mod tests {
         assert!(!take(&mut bucket, 1, 333).allowed);
         assert!(take(&mut bucket, 1, 334).allowed);
         // Over a long time, neither a token more nor one less.
-        let taken = (334..1_000_334).filter(|&ms| take(&mut bucket, 1, ms).allowed);
+        let taken = (334..=1_000_334).filter(|&ms| take(&mut bucket, 1, ms).allowed);
         assert_eq!(taken.count(), 3000);
     }
 
