@@ -7,6 +7,7 @@
 
 mod entry;
 mod flaky;
+mod flaky_locks;
 mod load;
 mod sections;
 pub mod store;
