@@ -49,6 +49,7 @@ pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 #[cfg(feature = "config")]
 pub use larder::{Larder, StoreNodes};
+pub use lock::{Lock, LockGuard, Locks};
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
 #[cfg(feature = "memcached")]

@@ -11,6 +11,7 @@ use super::{Cache, Inner};
 use crate::codec::{Codec, Compression};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
+use crate::lock::Locks;
 use crate::store::Store;
 use crate::ttl::Ttl;
 
@@ -34,6 +35,7 @@ pub struct Builder {
     jitter: f64,
     strict: bool,
     local: Option<Local>,
+    locks: Option<Locks>,
 }
 
 impl Builder {
@@ -55,6 +57,7 @@ impl Builder {
             jitter: 0.0,
             strict: false,
             local: None,
+            locks: None,
         }
     }
 
@@ -119,6 +122,13 @@ impl Builder {
         self
     }
 
+    /// Shares the locks of another cache on the same store, so that one task looks after all leases; default its own.
+    #[cfg(feature = "config")]
+    pub(crate) fn locks(mut self, locks: Locks) -> Self {
+        self.locks = Some(locks);
+        self
+    }
+
     /// Creates the cache. Inside a tokio runtime or outside; no round trip.
     ///
     /// # Errors
@@ -129,7 +139,17 @@ impl Builder {
         let capabilities = self.store.capabilities();
         let incoherent = capabilities.shared && !capabilities.coherent_local;
         let tier = |options: &Local| Tier::new(options, capabilities.discards, incoherent);
+        let locks = self.locks.clone().unwrap_or_else(|| {
+            let store = &self.store;
+            Locks::on(
+                store.lock_store(),
+                store.name(),
+                &store.clock(),
+                &self.prefix,
+            )
+        });
         let inner = Inner {
+            locks,
             local: self.local.as_ref().map(tier).transpose()?,
             clock: self.store.clock(),
             namespace: Namespace::new(&self.prefix, &self.name, self.version),

@@ -6,6 +6,7 @@
 
 mod builder;
 mod counter;
+mod fenced;
 mod flight;
 mod flusher;
 mod inflight;
@@ -44,7 +45,8 @@ use self::stats::{Counter, Counters};
 use crate::clock::Clock;
 use crate::codec::{Codec, Compression};
 use crate::error::{Error, Result};
-use crate::key::Namespace;
+use crate::key::{KeyRef, Namespace};
+use crate::lock::{Limiter, Lock, Locks};
 use crate::store::{Capabilities, Store};
 use crate::ttl::Ttl;
 
@@ -90,6 +92,7 @@ struct Inner {
     local: Option<Tier>,
     inflight: Inflight,
     flights: Arc<Flights>,
+    locks: Locks,
     counters: Counters,
     flusher: flusher::Flusher,
 }
@@ -128,6 +131,29 @@ impl Cache {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.inner.capabilities
+    }
+
+    /// Returns a lock by its name; see [`Lock`] for its options, and `docs/locks.md` for what it promises.
+    ///
+    /// Locks belong to the application's prefix on the store, not to one cache, and never fall back to another store.
+    pub fn lock<'a>(&self, name: impl Into<KeyRef<'a>>) -> Lock {
+        self.inner.locks.lock(name)
+    }
+
+    /// Returns a lock that up to `permits` owners hold at a time; see [`Locks::semaphore`].
+    pub fn semaphore<'a>(&self, name: impl Into<KeyRef<'a>>, permits: u32) -> Lock {
+        self.inner.locks.semaphore(name, permits)
+    }
+
+    /// Returns a rate limiter by its name; see [`Limiter`].
+    pub fn limiter<'a>(&self, name: impl Into<KeyRef<'a>>) -> Limiter {
+        self.inner.locks.limiter(name)
+    }
+
+    /// Returns all locks of the application on this store, to list, watch and end them.
+    #[must_use]
+    pub fn locks(&self) -> &Locks {
+        &self.inner.locks
     }
 
     /// Checks that the store answers. Cost: one round trip.

@@ -25,6 +25,7 @@ pub(super) struct WriteOptions {
     pub(super) ttl: Ttl,
     pub(super) jitter: f64,
     pub(super) schema: u32,
+    pub(super) fence: Option<u64>,
 }
 
 impl WriteOptions {
@@ -34,6 +35,7 @@ impl WriteOptions {
             ttl: Ttl::Default,
             jitter: cache.inner.jitter,
             schema: cache.schema,
+            fence: None,
         }
     }
 
@@ -54,6 +56,7 @@ impl WriteOptions {
 }
 
 /// A value on its way into the store and the local tier.
+#[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) ttl_ms: Option<u64>,
     /// The sealed entry; empty when there is no store.
@@ -174,6 +177,18 @@ impl<V: ?Sized> Set<'_, V> {
         self.options.schema = version;
         self
     }
+
+    /// Refuses to store, with `LockLost`, over an entry that was stored with a greater fence: a holder of a lock that
+    /// was stopped for too long cannot overwrite what a later holder stored. See [`LockGuard::fence`].
+    ///
+    /// The fence is kept in the entry, for as long as that lives: not beyond a delete, a clear, an expiry or an eviction,
+    /// nor a write without a fence. Cost: two round trips, and more while others write the key.
+    ///
+    /// [`LockGuard::fence`]: crate::lock::LockGuard::fence
+    pub fn fence(mut self, fence: u64) -> Self {
+        self.options.fence = Some(fence);
+        self
+    }
 }
 
 impl<'a, V> IntoFuture for Set<'a, V>
@@ -196,6 +211,16 @@ where
                 return MaybeReady::ready(Err(inner.tagged(error, "set", self.key.as_bytes())));
             }
         };
+        if let Some(fence) = self.options.fence {
+            return MaybeReady::slow(async move {
+                let key = self.key.as_bytes();
+                if inner.is_local_only() {
+                    let error = Error::unsupported("fences without a store");
+                    return Err(inner.tagged(error, "set", key));
+                }
+                inner.put_fenced(key, &prepared, fence).await
+            });
+        }
         if inner.is_local_only() {
             inner.set_local_only(self.key.as_bytes(), prepared);
             return MaybeReady::ready(Ok(()));
@@ -344,7 +369,7 @@ impl Inner {
         let entry = if is_local_only {
             Bytes::new()
         } else {
-            self.seal_value(value, ttl_ms, options.schema)?
+            self.seal_value(value, ttl_ms, options)?
         };
         let local = match self.local.as_ref().filter(|tier| tier.write_through) {
             Some(_) => {
@@ -373,7 +398,7 @@ impl Inner {
         &self,
         value: &V,
         ttl_ms: Option<u64>,
-        schema: u32,
+        options: &WriteOptions,
     ) -> Result<Bytes> {
         let now_ms = self.clock.now_ms();
         let integer = integer_value(value);
@@ -387,7 +412,10 @@ impl Inner {
             None => codec.encode(value)?,
         };
         let mut header = Header::new(Encoding::Codec(codec), now_ms, ttl_ms);
-        header.schema = schema;
+        header.schema = options.schema;
+        if let Some(fence) = options.fence {
+            super::fenced::stamp(&mut header, fence);
+        }
         self.pack(header, &plain)
     }
 

@@ -1,5 +1,6 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
+mod locks;
 mod network;
 mod nodes;
 mod open;
@@ -12,9 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::cache::Cache;
 use crate::config::{Config, Loaded, Sources};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyRef;
+use crate::lock::{Limiter, Lock, Locks};
 use crate::store::Store;
 
 pub use self::nodes::StoreNodes;
+
+use self::locks::LocksOfStores;
 
 /// The name that always means the default cache.
 const DEFAULT: &str = "default";
@@ -40,6 +45,7 @@ pub struct Larder {
 struct Inner {
     loaded: Loaded,
     stores: BTreeMap<String, Arc<dyn Store>>,
+    locks: LocksOfStores,
     default: Cache,
     caches: Mutex<BTreeMap<String, Cache>>,
 }
@@ -85,7 +91,8 @@ impl Larder {
     pub async fn from_loaded(mut loaded: Loaded) -> Result<Self> {
         loaded.warnings.extend(open::without_effect(&loaded.config));
         let stores = open::stores(&loaded.config).await?;
-        let default = configured(&loaded.config, &stores, DEFAULT)?;
+        let locks = LocksOfStores::default();
+        let default = configured(&loaded.config, (&stores, &locks), DEFAULT)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -94,6 +101,7 @@ impl Larder {
             inner: Arc::new(Inner {
                 loaded,
                 stores,
+                locks,
                 default,
                 caches,
             }),
@@ -124,7 +132,7 @@ impl Larder {
         if let Some(cache) = caches.get(name) {
             return Ok(cache.clone());
         }
-        let cache = configured(&self.inner.loaded.config, &self.inner.stores, name)?;
+        let cache = configured(&self.inner.loaded.config, self.inner.places(), name)?;
         caches.insert(name.to_owned(), cache.clone());
         Ok(cache)
     }
@@ -147,7 +155,7 @@ impl Larder {
             .cache(DEFAULT)
             .ok_or_else(|| unknown(config, DEFAULT))?;
         settings.name = name.to_owned();
-        let cache = open::cache(config, &settings, &self.inner.stores)?;
+        let cache = open::cache(config, &settings, self.inner.places())?;
         caches.insert(name.to_owned(), cache.clone());
         Ok(cache)
     }
@@ -163,14 +171,36 @@ impl Larder {
         names
     }
 
-    /// Hands what was counted to the stores. For the end of a program.
+    /// Returns a lock by its name, on the default cache's store; see [`Lock`].
+    pub fn lock<'a>(&self, name: impl Into<KeyRef<'a>>) -> Lock {
+        self.locks().lock(name)
+    }
+
+    /// Returns a semaphore, on the default cache's store; see [`Locks::semaphore`].
+    pub fn semaphore<'a>(&self, name: impl Into<KeyRef<'a>>, permits: u32) -> Lock {
+        self.locks().semaphore(name, permits)
+    }
+
+    /// Returns a rate limiter, on the default cache's store; see [`Limiter`].
+    pub fn limiter<'a>(&self, name: impl Into<KeyRef<'a>>) -> Limiter {
+        self.locks().limiter(name)
+    }
+
+    /// Returns all locks on the default cache's store; those of another are [`Cache::locks`] of a cache on it.
+    #[must_use]
+    pub fn locks(&self) -> &Locks {
+        self.inner.default.locks()
+    }
+
+    /// Gives up all locks of this process, within 2 seconds, and hands what was counted to the stores. For the end of a
+    /// program, after what the locks protect has stopped.
     ///
     /// # Errors
-    /// The first of the stores' errors; the others are flushed all the same.
+    /// The first of the stores' errors; the others are told all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let mut caches: Vec<Cache> = self.caches().values().cloned().collect();
         caches.push(self.default_cache());
-        let mut result = Ok(());
+        let mut result = self.inner.locks.shutdown().await;
         for cache in caches {
             result = result.and(cache.flush_stats().await);
         }
@@ -185,13 +215,18 @@ impl Larder {
     }
 }
 
-fn configured(
-    config: &Config,
-    stores: &BTreeMap<String, Arc<dyn Store>>,
-    name: &str,
-) -> Result<Cache> {
+/// What caches are put on, by the names of stores.
+type Places<'a> = (&'a BTreeMap<String, Arc<dyn Store>>, &'a LocksOfStores);
+
+impl Inner {
+    fn places(&self) -> Places<'_> {
+        (&self.stores, &self.locks)
+    }
+}
+
+fn configured(config: &Config, places: Places<'_>, name: &str) -> Result<Cache> {
     let settings = config.cache(name).ok_or_else(|| unknown(config, name))?;
-    open::cache(config, &settings, stores)
+    open::cache(config, &settings, places)
 }
 
 fn unknown(config: &Config, name: &str) -> Error {

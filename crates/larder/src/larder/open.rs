@@ -67,7 +67,7 @@ pub(super) async fn store(config: &StoreConfig, is_lazy: bool) -> Result<Arc<dyn
 pub(super) fn cache(
     config: &Config,
     cache: &CacheConfig,
-    stores: &BTreeMap<String, Arc<dyn Store>>,
+    (stores, locks): super::Places<'_>,
 ) -> Result<Cache> {
     let unknown = || {
         Error::new(
@@ -86,7 +86,8 @@ pub(super) fn cache(
         .compression(settings.compression)
         .compress_above(usize::try_from(settings.compress_above).unwrap_or(usize::MAX))
         .jitter(settings.jitter)
-        .strict(settings.strict);
+        .strict(settings.strict)
+        .locks(locks.of(&cache.store, store, &settings.prefix));
     let tier = config
         .stores
         .get(&cache.store)

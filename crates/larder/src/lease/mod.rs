@@ -15,6 +15,7 @@ mod owner;
 mod state;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -23,6 +24,8 @@ pub use self::bell::Listener;
 pub(crate) use self::bucket::Bucket;
 pub use self::bucket::{Rate, Taken};
 pub use self::owner::Owner;
+#[cfg(feature = "redis")]
+pub(crate) use self::state::too_many_waiters;
 pub(crate) use self::state::{Lease, Now};
 
 use crate::error::Result;
@@ -157,6 +160,17 @@ pub trait LockStore: fmt::Debug + Send + Sync + 'static {
     /// Takes tokens from a bucket that fills at a rate, all or none.
     async fn take(&self, space: &Namespace, name: &[u8], rate: &Rate, tokens: u64)
     -> Result<Taken>;
+
+    /// Returns whether attempts are granted in their order.
+    fn is_fair(&self) -> bool {
+        true
+    }
+
+    /// Returns how long the first waiter may sleep between two attempts: short where nobody tells it that a holder in
+    /// another process has released.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_millis(500)
+    }
 
     /// Hears, from when this returns, that it may be the owner's turn. A hint: it may come late, never, or for nothing.
     async fn listen(&self, space: &Namespace, name: &[u8], owner: &Owner) -> Listener;

@@ -1,0 +1,175 @@
+//! The one task that looks after all leases of a process on a store: renews them and notices when one is over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::Inner;
+use super::held::Held;
+use crate::error::Result;
+
+/// Timers stand still while the host is suspended; so the clock is looked at this often while there are leases.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What looks after leases.
+#[derive(Default)]
+pub(super) struct Watchdog {
+    leases: Mutex<Leases>,
+    wake: Arc<Notify>,
+    /// Releases that nobody waits for.
+    behind: Mutex<JoinSet<()>>,
+}
+
+/// The leases, by when they need a look.
+#[derive(Default)]
+struct Leases {
+    by_due: BTreeMap<(u64, u64), Arc<Held>>,
+    due_of: HashMap<u64, u64>,
+    task: Option<JoinHandle<()>>,
+    /// When the task looks by itself; nobody needs to wake it for later than that.
+    looks_at_ms: u64,
+}
+
+impl Watchdog {
+    /// Looks after a lease from now on.
+    pub(super) fn watch(&self, held: &Arc<Held>) {
+        let mut leases = self.leases();
+        leases.insert(held);
+        if leases.task.as_ref().is_none_or(JoinHandle::is_finished) {
+            let inner = Arc::downgrade(&held.inner);
+            let task = run(inner, Arc::clone(&self.wake));
+            leases.looks_at_ms = 0;
+            leases.task = Some(held.runtime.spawn(task));
+        }
+        self.wake_for(&leases, held);
+    }
+
+    /// Looks at a lease at another time, if it is looked after.
+    pub(super) fn reschedule(&self, held: &Held) {
+        let mut leases = self.leases();
+        if let Some(held) = leases.remove(held.id) {
+            leases.insert(&held);
+            self.wake_for(&leases, &held);
+        }
+    }
+
+    /// Forgets a lease.
+    pub(super) fn unwatch(&self, held: &Held) {
+        let removed = self.leases().remove(held.id);
+        // If this was the last one to know the lease, it is dropped without the mutex.
+        drop(removed);
+    }
+
+    /// Returns how many leases there are.
+    pub(super) fn held(&self) -> u64 {
+        self.leases().by_due.len() as u64
+    }
+
+    /// Does work in the background; a shutdown waits for it.
+    pub(super) fn behind(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        while behind.try_join_next().is_some() {}
+        behind.spawn_on(work, runtime);
+    }
+
+    /// Ends all leases and waits until the store knows.
+    pub(super) async fn release_all(&self) -> Result<()> {
+        let all: Vec<_> = self.leases().by_due.values().cloned().collect();
+        all.iter().for_each(|held| held.lose());
+        let released = join_all(all.iter().map(|held| held.release())).await;
+        let mut behind = {
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *behind)
+        };
+        while behind.join_next().await.is_some() {}
+        released.into_iter().collect()
+    }
+
+    /// Returns the leases that need a look now.
+    fn due(&self, now_ms: u64) -> Vec<Arc<Held>> {
+        let leases = self.leases();
+        let due = leases.by_due.range(..=(now_ms, u64::MAX));
+        due.map(|(_, held)| Arc::clone(held)).collect()
+    }
+
+    /// Returns when the next lease needs a look; from now on, who brings one that needs it earlier wakes the task.
+    fn next_look(&self) -> Option<u64> {
+        let mut leases = self.leases();
+        let next_ms = leases.by_due.keys().next().map(|(due_ms, _)| *due_ms);
+        leases.looks_at_ms = next_ms.unwrap_or(u64::MAX);
+        next_ms
+    }
+
+    fn wake_for(&self, leases: &Leases, held: &Held) {
+        if held.due_ms() < leases.looks_at_ms {
+            self.wake.notify_one();
+        }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leases {
+    fn insert(&mut self, held: &Arc<Held>) {
+        let due_ms = held.due_ms();
+        self.due_of.insert(held.id, due_ms);
+        self.by_due.insert((due_ms, held.id), Arc::clone(held));
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Held>> {
+        let due_ms = self.due_of.remove(&id)?;
+        self.by_due.remove(&(due_ms, id))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
+/// Looks at leases when they are due, for as long as somebody has the locks or holds one.
+async fn run(inner: Weak<Inner>, wake: Arc<Notify>) {
+    let mut renewals = FuturesUnordered::new();
+    loop {
+        let next_ms = {
+            let Some(inner) = inner.upgrade() else { return };
+            let watchdog = &inner.watchdog;
+            let now_ms = inner.now_ms();
+            for held in watchdog.due(now_ms) {
+                if held.look(now_ms) {
+                    renewals.push(renew(Arc::clone(&held)));
+                }
+                watchdog.reschedule(&held);
+            }
+            let left_ms = |at_ms: u64| at_ms.saturating_sub(inner.now_ms());
+            watchdog.next_look().map(left_ms)
+        };
+        let rest = async {
+            match next_ms {
+                Some(left_ms) => sleep(TICK.min(Duration::from_millis(left_ms))).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wake.notified() => {}
+            Some(()) = renewals.next() => {}
+            () = rest => {}
+        }
+    }
+}
+
+async fn renew(held: Arc<Held>) {
+    held.renew().await;
+    held.inner.watchdog.reschedule(&held);
+}
