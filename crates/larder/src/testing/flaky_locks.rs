@@ -1,6 +1,7 @@
 //! The locks of a store that fails on demand: refused, slow, or with lost replies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -81,6 +82,14 @@ impl LockStore for FlakyLocks {
     ) -> Result<Taken> {
         let work = self.inner.take(space, name, rate, tokens);
         self.store.call(work).await
+    }
+
+    fn is_fair(&self) -> bool {
+        self.inner.is_fair()
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.inner.longest_pause()
     }
 
     /// Cannot fail: bells are hints.

@@ -63,6 +63,11 @@ async fn locks_are_honest(fixture: &StoreUnderTest) -> Result<()> {
     let Some(locks) = fixture.locks() else {
         return Ok(());
     };
+    assert_eq!(locks.store.is_fair(), can.fair_locks);
+    assert!(
+        (1..=1000).contains(&locks.store.longest_pause().as_millis()),
+        "who waits neither spins nor sleeps for long"
+    );
     let owner = Owner::new();
     locks.granted(b"lock", &lock(&owner)).await?;
     let permit = Ask {
