@@ -304,7 +304,7 @@ impl Ledger {
     fn now(&self) -> Now {
         Now {
             ms: self.clock.boot_ms(),
-            fence: self.clock.now_ms().saturating_mul(1000),
+            fence: self.clock.now_us(),
         }
     }
 }
