@@ -107,7 +107,7 @@ impl Bells {
 
     /// Rings for all who listen, where nobody knows whose turn it is.
     #[cfg(any(feature = "memcached", test))]
-    pub(crate) fn ring_all(&self, channel: &[u8]) {
+    pub(crate) fn ring_channel(&self, channel: &[u8]) {
         let channels = self.channels();
         for bell in channels.get(channel).into_iter().flatten() {
             bell.notify.notify_one();

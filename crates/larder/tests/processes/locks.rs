@@ -191,7 +191,7 @@ pub(crate) fn killed_contenders_exclude_each_other(kind: Kind) {
 
 impl Child {
     /// Sends a signal.
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.unwrap().success());

@@ -287,7 +287,7 @@ impl Locks {
     }
 
     fn ring(&self, space: &Namespace, name: &[u8]) {
-        self.0.inner.bells.ring_all(&channel(space, name));
+        self.0.inner.bells.ring_channel(&channel(space, name));
     }
 }
 
