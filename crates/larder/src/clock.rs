@@ -59,6 +59,17 @@ impl Clock {
         }
     }
 
+    /// Returns what names the present start of this host, which [`Clock::boot_ms`] counts from; empty where that is not
+    /// known.
+    #[cfg(any(feature = "file", feature = "sqlite"))]
+    #[must_use]
+    pub(crate) fn boot_id(&self) -> &'static str {
+        match &self.0 {
+            Source::System | Source::Shifted(_) => boot_id(),
+            Source::Manual(_) => "",
+        }
+    }
+
     /// Returns monotonic time in milliseconds from an arbitrary origin; never goes back.
     #[inline(always)]
     #[must_use]
@@ -98,6 +109,15 @@ fn boot_ms() -> u64 {
 #[cfg(not(target_os = "linux"))]
 fn boot_ms() -> u64 {
     system_ms()
+}
+
+#[cfg(any(feature = "file", feature = "sqlite"))]
+fn boot_id() -> &'static str {
+    static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map_or_else(|_unknown| String::new(), |id| id.trim().to_owned())
+    })
 }
 
 #[cfg(not(target_os = "linux"))]

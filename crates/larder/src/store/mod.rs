@@ -11,6 +11,8 @@
 mod fallback;
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(feature = "file", feature = "sqlite"))]
+mod host;
 mod janitor;
 #[cfg(all(
     test,

@@ -5,6 +5,7 @@
 mod bound;
 mod damage;
 mod disk;
+mod leases;
 mod replaced;
 mod rivals;
 

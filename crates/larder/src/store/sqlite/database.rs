@@ -21,8 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Marks the file as ours: "LARD".
 const APPLICATION_ID: i32 = 0x4C41_5244;
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
+/// Fails unless all tables are there.
+const PROBE: &str = "SELECT ns, key, expires_at, value FROM entries LIMIT 1; \
+    SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1; \
+    SELECT kind, space, name, keep_until, record FROM leases LIMIT 1;";
 /// How long opening waits for another process.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// The page cache of one connection.
@@ -184,7 +188,7 @@ fn is_usable(path: &Path) -> Result<bool> {
         let ours = pragma("application_id")? == APPLICATION_ID
             && pragma("user_version")? == SCHEMA_VERSION;
         if ours {
-            connection.execute_batch("SELECT ns, key, expires_at, value FROM entries LIMIT 1; SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1;")?;
+            connection.execute_batch(PROBE)?;
         }
         Ok(ours)
     };
@@ -265,6 +269,12 @@ fn lock_opening(path: &Path) -> io::Result<File> {
         .open(sibling(path, ".lock"))?;
     lock.lock()?;
     Ok(lock)
+}
+
+/// Returns the directory in which processes tell each other that they are alive, the same by every name of the file.
+pub(super) fn owners_dir(path: &Path) -> PathBuf {
+    let path = fs::canonicalize(path).unwrap_or_else(|_unresolved| path.to_owned());
+    sibling(&path, ".owners")
 }
 
 fn damage_mark(path: &Path) -> PathBuf {

@@ -1,12 +1,16 @@
 //! The changes a writer can make, as jobs that run inside a transaction.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-use super::readers;
+use super::{leases, readers};
 use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
+use crate::lease::Owner;
+use crate::store::host::{Id, Ledger, Outcome, Rule};
 use crate::store::{Change, Condition, Expiry, Write};
 
 const PUT: &str = "INSERT OR REPLACE INTO entries (ns, key, expires_at, value) \
@@ -36,6 +40,11 @@ pub(super) enum Job<'a> {
     Clear {
         namespace: &'a Namespace,
     },
+    Lease {
+        ledger: &'a Arc<Ledger>,
+        id: &'a Id,
+        rule: &'a Rule,
+    },
 }
 
 /// A change that waits in the queue of another thread.
@@ -54,6 +63,11 @@ pub(super) enum OwnedJob {
     Clear {
         namespace: Namespace,
     },
+    Lease {
+        ledger: Arc<Ledger>,
+        id: Id,
+        rule: Rule,
+    },
 }
 
 #[derive(Debug)]
@@ -70,6 +84,8 @@ pub(super) enum Reply {
     Applied(Vec<bool>),
     Sum(i64),
     Cleared,
+    /// The outcome, and whose turn it may be now.
+    Lease(Outcome, Option<Owner>),
 }
 
 impl Job<'_> {
@@ -93,6 +109,11 @@ impl Job<'_> {
             Self::Clear { namespace } => OwnedJob::Clear {
                 namespace: namespace.clone(),
             },
+            Self::Lease { ledger, id, rule } => OwnedJob::Lease {
+                ledger: Arc::clone(ledger),
+                id: id.clone(),
+                rule: rule.clone(),
+            },
         }
     }
 
@@ -108,6 +129,7 @@ impl Job<'_> {
         match self {
             Self::Write { writes, .. } => writes.iter().map(written_bytes).sum(),
             Self::Increment { .. } | Self::Clear { .. } => 128,
+            Self::Lease { .. } => 512,
         }
     }
 
@@ -135,6 +157,7 @@ impl Job<'_> {
                 connection.prepare_cached(DROP_NAMESPACE)?.execute(name)?;
                 Ok(Ok(Reply::Cleared))
             }
+            Self::Lease { ledger, id, rule } => leases::apply(connection, ledger, id, rule),
         }
     }
 }
@@ -144,7 +167,7 @@ impl OwnedJob {
     pub(super) fn writes(&self) -> Vec<Write<'_>> {
         match self {
             Self::Write { writes, .. } => writes.iter().map(OwnedWrite::borrow).collect(),
-            Self::Increment { .. } | Self::Clear { .. } => Vec::new(),
+            Self::Increment { .. } | Self::Clear { .. } | Self::Lease { .. } => Vec::new(),
         }
     }
 
@@ -163,6 +186,7 @@ impl OwnedJob {
                 expiry: *expiry,
             },
             Self::Clear { namespace } => Job::Clear { namespace },
+            Self::Lease { ledger, id, rule } => Job::Lease { ledger, id, rule },
         }
     }
 }

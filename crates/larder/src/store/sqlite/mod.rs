@@ -8,6 +8,7 @@
 
 mod database;
 mod jobs;
+mod leases;
 mod readers;
 mod upkeep;
 mod writer;
@@ -21,15 +22,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::jobs::{Job, Reply};
+use self::leases::Leases;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
 use self::writer::Writer;
+use super::host::Ledger;
 use super::janitor::Janitor;
 use super::{Capabilities, Entry, Expiry, ScanPage, Store, StoreStats, Write};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 
 /// The default size bound: 1 GiB.
 const DEFAULT_MAX_BYTES: u64 = 1 << 30;
@@ -40,6 +44,12 @@ const MAX_INLINE_KEYS: usize = 64;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The embedded store. Cloning shares it.
+///
+/// # Locks, semaphores and rate limiters
+/// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
+/// file locked in `<file>.owners/`, so that what it holds is free at once when it is killed, and not before its time when
+/// it only stands still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers
+/// must share the kernel and the directory.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     inner: Arc<Inner>,
@@ -91,7 +101,9 @@ impl Builder {
             return Err(Error::argument("a sqlite store needs at least 256 KiB"));
         }
         let (file, moved_aside) = database::prepare(&self.path)?;
+        let owners_dir = database::owners_dir(&self.path);
         let upkeep = Arc::new(Upkeep {
+            ledger: Arc::new(Ledger::new(self.clock.clone(), owners_dir)),
             writer: Arc::new(Writer::open(self.path.clone(), self.clock.clone())?),
             readers: Arc::new(Readers::new(self.path.clone())),
             path: self.path,
@@ -226,6 +238,11 @@ impl Store for Sqlite {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            locks: true,
+            fair_locks: true,
+            durable_fences: true,
+            locks_freed_on_death: true,
+            limiters: true,
             ..Capabilities::default()
         }
     }
@@ -311,7 +328,11 @@ impl Store for Sqlite {
 
     async fn prune(&self, limit: usize) -> Result<u64> {
         let inner = Arc::clone(&self.inner);
-        run_aside(move || inner.upkeep.sweep(limit)).await
+        run_aside(move || {
+            inner.upkeep.prune_leases()?;
+            inner.upkeep.sweep(limit)
+        })
+        .await
     }
 
     async fn stats(&self) -> Result<StoreStats> {
@@ -333,6 +354,10 @@ impl Store for Sqlite {
             })
         })
         .await
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        Some(Arc::new(Leases(self.clone())))
     }
 
     async fn ping(&self) -> Result<()> {

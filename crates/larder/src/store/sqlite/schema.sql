@@ -20,3 +20,16 @@ CREATE TABLE entries (
 );
 
 CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Locks and semaphores (kind 0) and rate limiters (kind 1), which no cache's namespace holds. A record tells its own
+-- times; one that nobody uses goes after keep_until.
+CREATE TABLE leases (
+    kind       INTEGER NOT NULL,
+    space      BLOB NOT NULL,
+    name       BLOB NOT NULL,
+    keep_until INTEGER NOT NULL,
+    record     BLOB NOT NULL,
+    PRIMARY KEY (kind, space, name)
+) WITHOUT ROWID;
+
+CREATE INDEX leases_by_keep_until ON leases (keep_until);

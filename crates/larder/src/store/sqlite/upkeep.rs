@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::database::{self, FileId};
+use super::leases;
 use super::readers::Readers;
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::store::host::Ledger;
 
 /// Rows removed in one transaction.
 const BATCH_ROWS: i64 = 256;
@@ -56,6 +58,7 @@ pub(super) struct Upkeep {
     pub(super) clock: Clock,
     pub(super) writer: Arc<Writer>,
     pub(super) readers: Arc<Readers>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) max_bytes: u64,
     pub(super) opened: Instant,
     pub(super) file: Mutex<FileId>,
@@ -72,7 +75,9 @@ impl Upkeep {
             self.reclaim()?;
             self.sweep(BATCH_ROWS as usize * MAX_BATCHES)?;
             self.evict()?;
-            self.checkpoint()
+            self.checkpoint()?;
+            self.ledger.sweep_owners();
+            self.prune_leases()
         };
         if let Err(error) = work() {
             tracing::warn!(%error, "upkeep of the cache database failed; it is tried again");
@@ -121,6 +126,23 @@ impl Upkeep {
         }
         self.expired.fetch_add(removed, Ordering::Relaxed);
         Ok(removed)
+    }
+
+    /// Removes the rows of leases that nobody has used for long, in short transactions.
+    pub(super) fn prune_leases(&self) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        for _ in 0..MAX_BATCHES {
+            if !self
+                .readers
+                .read(|connection| leases::any_due(connection, now_ms))?
+            {
+                break;
+            }
+            self.writer.maintain(|connection| {
+                leases::prune(connection, &self.ledger, now_ms, BATCH_ROWS)
+            })?;
+        }
+        Ok(())
     }
 
     fn reclaim(&self) -> Result<()> {
