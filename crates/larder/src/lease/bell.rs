@@ -1,5 +1,6 @@
 //! Wakes those who wait in this process.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,7 @@ struct Bell {
 pub struct Listener {
     notify: Arc<Notify>,
     place: Option<Place>,
+    kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,18 @@ impl Listener {
         Self {
             notify: Arc::default(),
             place: None,
+            kept: None,
         }
+    }
+
+    /// Keeps something for as long as the listener lives.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only servers have to be told who listens")
+    )]
+    pub(crate) fn keep(mut self, kept: impl Send + Sync + 'static) -> Self {
+        self.kept = Some(Box::new(kept));
+        self
     }
 
     /// Waits for the next ring; one that came since the last is not missed. May be dropped at any time.
@@ -64,7 +77,23 @@ impl Bells {
             bells: Arc::clone(self),
             channel: channel.to_vec(),
         });
-        Listener { notify, place }
+        Listener {
+            notify,
+            place,
+            kept: None,
+        }
+    }
+
+    /// Rings for all who listen.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only the messages of servers can be missed")
+    )]
+    pub(crate) fn ring_all(&self) {
+        let channels = self.channels();
+        for bell in channels.values().flatten() {
+            bell.notify.notify_one();
+        }
     }
 
     /// Rings for an owner, if it listens.

@@ -24,6 +24,8 @@ pub use self::bell::Listener;
 pub(crate) use self::bucket::Bucket;
 pub use self::bucket::{Rate, Taken};
 pub use self::owner::Owner;
+#[cfg(feature = "redis")]
+pub(crate) use self::state::too_many_waiters;
 pub(crate) use self::state::{Lease, Now};
 
 use crate::error::Result;

@@ -13,6 +13,7 @@ mod node;
 mod refresh;
 mod script;
 mod slot;
+mod subscriber;
 mod supervise;
 
 pub(crate) use self::endpoint::{Template, TlsFiles};
@@ -21,3 +22,4 @@ pub(crate) use self::node::{Limits, Node};
 pub(crate) use self::refresh::text;
 pub(crate) use self::script::Script;
 pub(crate) use self::slot::{SLOTS, slot};
+pub(crate) use self::subscriber::{Heard, Subscriber};

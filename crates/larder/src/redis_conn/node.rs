@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisResult, Value};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
@@ -195,6 +195,14 @@ impl Node {
         call.end(reply.ok())
     }
 
+    /// Opens a connection apart, for messages.
+    pub(crate) async fn open_pubsub(&self) -> Result<PubSub, Error> {
+        let deadline = Instant::now() + self.limits.connect_timeout;
+        let opening = timeout_at(deadline, self.endpoint.client.get_async_pubsub());
+        let opened = opening.await.map_err(|_late| self.took_too_long())?;
+        opened.map_err(|error| failure::client(error, self.address()))
+    }
+
     async fn begin(&self, lane: u64) -> Result<Call<'_>, Failure> {
         let attempt = self
             .breaker
@@ -275,14 +283,16 @@ impl Node {
         Failure::loss(Error::new(ErrorKind::Unavailable, message))
     }
 
+    fn took_too_long(&self) -> Error {
+        let message = format!("connecting to {} took too long", self.address());
+        Error::new(ErrorKind::Timeout, message)
+    }
+
     /// Connects, or waits for who does.
     async fn connect(&self, lane: &Lane) -> Result<Live, Error> {
         let began = Instant::now();
         let deadline = began + self.limits.connect_timeout;
-        let late = |_| {
-            let message = format!("connecting to {} took too long", self.address());
-            Error::new(ErrorKind::Timeout, message)
-        };
+        let late = |_| self.took_too_long();
         let mut latest_failure = timeout_at(deadline, lane.connecting.lock())
             .await
             .map_err(late)?;

@@ -5,9 +5,15 @@
 //! {T}z:<namespace>:<key>   members of a sorted set
 //! {T}g:<namespace>         namespace register: entries stamped with another value are not there
 //! {T}n:<namespace>:<key>   scratch of an addition; never outlives its script
+//! {T}l:<namespace>:<key>   lease: holders and fence of a name; the channel that calls its waiters has the same name
+//! {T}q:<namespace>:<key>   its queue
+//! {T}w:<namespace>:<key>   by when those in the queue ask again
+//! {T}h:<namespace>:<key>   its hold times
+//! {T}b:<namespace>:<key>   token bucket
 //! ```
 //! `T` names a bucket, and with it the slot of everything about a key; it is the first `{..}`, so no user text can
 //! choose a slot. A namespace is three parts without a bare colon, so what follows the third colon is the key.
+//! Namespaces of leases have four parts, and kinds of their own.
 
 use crate::key::Namespace;
 use crate::redis_conn::{SLOTS, slot};
@@ -80,9 +86,9 @@ pub(super) fn register(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
     [&bucket.tag, b"g:".as_slice(), namespace.as_bytes()].concat()
 }
 
-/// Returns the pattern that matches all entries of a namespace, and of no other.
-pub(super) fn pattern(namespace: &Namespace, literal: &[u8]) -> Vec<u8> {
-    let mut pattern = b"{*}e:".to_vec();
+/// Returns the pattern that matches all names of a kind in a namespace, and in no other.
+pub(super) fn pattern(kind: u8, namespace: &Namespace, literal: &[u8]) -> Vec<u8> {
+    let mut pattern = vec![b'{', b'*', b'}', kind, b':'];
     escape(namespace.as_bytes(), &mut pattern);
     pattern.push(b':');
     escape(literal, &mut pattern);
@@ -99,15 +105,16 @@ fn escape(text: &[u8], pattern: &mut Vec<u8>) {
     }
 }
 
-/// Returns the user's key of an entry's name, if the name is of the namespace and in the bucket of that key.
+/// Returns the user's key of a name, if the name is of the kind and the namespace, and in the bucket of that key.
 pub(super) fn user_key<'a>(
     buckets: &Buckets,
+    kind: u8,
     namespace: &Namespace,
     name: &'a [u8],
 ) -> Option<&'a [u8]> {
     let open = name.iter().position(|&byte| byte == b'}')?;
     let (tag, rest) = name.split_at(open + 1);
-    let rest = rest.strip_prefix(b"e:")?;
+    let rest = rest.strip_prefix(&[kind, b':'])?;
     let key = rest
         .strip_prefix(namespace.as_bytes())?
         .strip_prefix(b":")?;
@@ -150,14 +157,14 @@ mod tests {
         let namespace = Namespace::new("a{x}", "m", 1);
         for key in [&b"{other}k"[..], b"}{", b"{}", b"}"] {
             let bucket = &buckets.all()[buckets.index_of(&namespace, key)];
-            for kind in [b'e', b'z', b'n'] {
+            for kind in *b"eznlqwhb" {
                 assert_eq!(slot(&name(bucket, kind, &namespace, key)), bucket.slot);
             }
             assert_eq!(slot(&register(bucket, &namespace)), bucket.slot);
             let entry = name(bucket, b'e', &namespace, key);
-            assert_eq!(user_key(&buckets, &namespace, &entry), Some(key));
+            assert_eq!(user_key(&buckets, b'e', &namespace, &entry), Some(key));
             let longer = Namespace::new("a{x}", "m", 11);
-            assert_eq!(user_key(&buckets, &longer, &entry), None);
+            assert_eq!(user_key(&buckets, b'e', &longer, &entry), None);
         }
     }
 }

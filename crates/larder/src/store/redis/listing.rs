@@ -20,7 +20,7 @@ use crate::redis_conn::{Call, Node};
 use crate::store::{ScanPage, ScannedKey};
 
 /// Keys that a server looks at in one step.
-const STEP: usize = 1000;
+pub(super) const STEP: usize = 1000;
 /// Steps of one page, however few keys match.
 const MAX_STEPS: usize = 100;
 
@@ -109,10 +109,10 @@ impl Inner {
         let Some(node) = nodes.get(index) else {
             return Ok(false);
         };
-        let names = keys::pattern(namespace, &pattern.literal_prefix());
+        let names = keys::pattern(b'e', namespace, &pattern.literal_prefix());
         let (position, met) = self.scan_node(node, cursor.position, &names, step).await?;
         for name in &met {
-            let key = keys::user_key(&self.buckets, namespace, name);
+            let key = keys::user_key(&self.buckets, b'e', namespace, name);
             if let Some(key) = key.filter(|key| pattern.matches(key)) {
                 cursor.left.push(key.to_vec());
             }

@@ -15,6 +15,7 @@ mod counter;
 mod frame;
 mod keys;
 mod listing;
+mod locks;
 mod place;
 mod puts;
 mod queue;
@@ -40,6 +41,7 @@ use tokio::sync::Semaphore;
 pub use self::builder::Builder;
 
 use self::keys::Buckets;
+use self::locks::{Ears, Leases};
 use self::queue::Queue;
 use self::ready::Readiness;
 use self::spaces::Spaces;
@@ -51,6 +53,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 use crate::redis_conn::{Call, Link};
 
 /// A store on Redis 6.2 or later, or on a server that speaks as it does. Cheap to clone.
@@ -74,8 +77,12 @@ use crate::redis_conn::{Call, Link};
 /// fail. What a primary still answers after its replica took over is not used once the new one is known, which takes a
 /// second; until then, another process may read from it what has been changed since.
 ///
+/// # Locks
+/// Fair, with fences that keep growing whatever is lost or evicted. A lost primary, or the eviction of a lease, may give
+/// a lock to two holders for a while: use the fence where that matters. One more connection for all who wait.
+///
 /// # Cost
-/// Get, set, add, delete, increment, expire: one round trip. Bulk calls: one to each server that has some of the keys,
+/// Get, set, add, delete, increment, expire, and each call of locks: one round trip. Bulk calls: one to each server that has some of the keys,
 /// in parallel. `clear`: one to each server, on each of its connections; the memory is reclaimed in the background. Listings: O(all keys of the
 /// database).
 ///
@@ -100,6 +107,7 @@ struct Inner {
     gets: Queue<combine::Waiting>,
     puts: Queue<puts::Waiting>,
     readiness: Readiness,
+    ears: Ears,
     clock: Clock,
     /// How far the servers' clock is ahead, in ms.
     ahead_ms: Arc<AtomicI64>,
@@ -144,6 +152,7 @@ impl Redis {
         let ahead_ms = Arc::new(AtomicI64::new(0));
         Self {
             inner: Arc::new(Inner {
+                ears: Ears::new(link.clone()),
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
@@ -200,6 +209,10 @@ impl Store for Redis {
             counters: true,
             sorted_sets: true,
             native_sorted_sets: true,
+            locks: true,
+            fair_locks: true,
+            durable_fences: true,
+            limiters: true,
             ..Capabilities::default()
         }
     }
@@ -281,6 +294,10 @@ impl Store for Redis {
 
     fn connection_epoch(&self) -> u64 {
         self.inner.link.epoch()
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        Some(Arc::new(Leases::new(Arc::clone(&self.inner))))
     }
 
     async fn ping(&self) -> Result<()> {

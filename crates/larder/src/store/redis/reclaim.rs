@@ -61,7 +61,7 @@ async fn run(pending: Pending, turn: Arc<Semaphore>) {
     let Some(present) = inner.upgrade() else {
         return;
     };
-    let mut pattern = keys::pattern(&namespace, b"");
+    let mut pattern = keys::pattern(b'e', &namespace, b"");
     widen(&mut pattern);
     let addresses: Vec<_> = match present.link.map().await {
         Ok(map) => map.primaries.clone(),
