@@ -140,6 +140,10 @@ impl Store for Slow {
         self.inner.nodes().await
     }
 
+    fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
+        self.inner.lock_store()
+    }
+
     fn connection_epoch(&self) -> u64 {
         self.inner.connection_epoch()
     }

@@ -1,10 +1,12 @@
 //! The laws catch what they are for: each of these stores is wrong in one way, and a law must say so.
 
 use std::panic;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use larder::lock::LockStore;
 use larder::store::{
     Capabilities, Change, Condition, Entry, Expiry, Memory, ScanPage, Store, StoreStats, Write,
 };
@@ -161,6 +163,10 @@ impl Store for Broken {
 
     fn clock(&self) -> Clock {
         self.inner.clock()
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        self.inner.lock_store()
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {

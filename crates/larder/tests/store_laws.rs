@@ -1,10 +1,13 @@
 //! Every store law on every store of the crate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder::store::{Fallback, Memory, MemoryBuilder, Null, Store};
-use larder::testing::FlakyStore;
-use larder::testing::store::{StoreUnderTest, check, conditions, entries, expiry, health};
+use larder::testing::store::{
+    StoreUnderTest, check, conditions, contention, entries, expiry, health,
+};
+use larder::testing::{Fault, FlakyStore};
 use larder::{ManualClock, store_conformance};
 
 fn memory(options: impl FnOnce(MemoryBuilder) -> MemoryBuilder) -> StoreUnderTest {
@@ -40,6 +43,24 @@ store_conformance!(
 );
 store_conformance!(shared_store, shared());
 store_conformance!(flaky_store_at_rest, calm());
+
+/// Under lost replies, refusals and delays, an owner that asks again gets its grant, and nobody else holds meanwhile.
+#[test]
+fn locks_keep_their_word_under_faults() {
+    check(|| async {
+        let store = FlakyStore::new(Memory::new(), 3);
+        store.chance(0.2, Fault::LoseReply);
+        store.chance(0.1, Fault::Refuse);
+        store.delay(Duration::from_millis(2));
+        let faults = store.clone();
+        let flaky = StoreUnderTest::new(store);
+        contention::contenders_never_hold_together(&flaky).await?;
+        contention::holders_never_exceed_the_permits(&flaky).await?;
+        let counts = faults.counts();
+        assert!(counts.lost > 100 && counts.refused > 100, "{counts:?}");
+        Ok(())
+    });
+}
 
 /// As long as the primary is up, a fallback is the primary.
 fn fallback() -> StoreUnderTest {

@@ -297,11 +297,11 @@ mod tests {
                 match what {
                     0..=3 => {
                         let request = Ask { permits, barge: what == 3, ..ask(owner) };
-                        if let Some(fence) = fence(lease.acquire(&request, at(now_ms)).unwrap()) {
-                            if known.insert(owner.clone(), fence) != Some(fence) {
-                                prop_assert!(fence > latest);
-                                latest = fence;
-                            }
+                        if let Some(fence) = fence(lease.acquire(&request, at(now_ms)).unwrap())
+                            && known.insert(owner.clone(), fence) != Some(fence)
+                        {
+                            prop_assert!(fence > latest);
+                            latest = fence;
                         }
                     }
                     4 => { lease.release(owner, Some(passed), at(now_ms)); }

@@ -71,7 +71,7 @@ impl LockGuard {
         Lost(Box::pin(async move {
             if phase.wait_for(|phase| *phase == Phase::Lost).await.is_err() {
                 // The guard is gone, and its lease was not lost before.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }))
     }

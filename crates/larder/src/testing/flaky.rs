@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::flaky_locks::FlakyLocks;
 use crate::clock::{Clock, duration_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
@@ -52,7 +53,7 @@ pub struct FaultCounts {
     pub corrupted: u64,
 }
 
-/// Wraps any store and lets its calls fail. Cloning shares the store, the plan and the counts.
+/// Wraps any store and lets its calls fail, those of its locks included. Cloning shares the store, the plan and the counts.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -126,7 +127,7 @@ impl FlakyStore {
     }
 
     /// Runs a call between the faults that come before and after it.
-    async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    pub(super) async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let delay = self.plan().begin();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -287,7 +288,8 @@ impl Store for FlakyStore {
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
-        self.inner.lock_store()
+        let locks = FlakyLocks::new(self.inner.lock_store()?, self);
+        Some(Arc::new(locks))
     }
 
     fn connection_epoch(&self) -> u64 {

@@ -183,6 +183,10 @@ impl Store for Server {
         self.store.nodes().await
     }
 
+    fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
+        self.store.lock_store()
+    }
+
     fn connection_epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }

@@ -7,6 +7,7 @@
 
 mod child;
 mod kills;
+mod locks;
 mod roles;
 mod together;
 
@@ -79,7 +80,7 @@ macro_rules! suites {
     ($($(#[$cfg:meta])* $name:ident: $kind:ident,)*) => {$(
         $(#[$cfg])*
         mod $name {
-            use crate::{Kind, kills, together};
+            use crate::{Kind, kills, locks, together};
 
             #[test]
             fn eight_processes_count_exactly() {
@@ -99,6 +100,21 @@ macro_rules! suites {
             #[test]
             fn killed_writers_leave_whole_entries() {
                 kills::killed_writers_leave_whole_entries(Kind::$kind);
+            }
+
+            #[test]
+            fn the_killed_hold_up_nobody() {
+                locks::the_killed_hold_up_nobody(Kind::$kind);
+            }
+
+            #[test]
+            fn a_stopped_holder_keeps_its_lease() {
+                locks::a_stopped_holder_keeps_its_lease(Kind::$kind);
+            }
+
+            #[test]
+            fn killed_contenders_exclude_each_other() {
+                locks::killed_contenders_exclude_each_other(Kind::$kind);
             }
         }
     )*};

@@ -1,8 +1,10 @@
 //! Laws of what a store says about itself.
 
 use super::StoreUnderTest;
+use super::lock_space::lock;
 use crate::error::{ErrorKind, Result};
 use crate::glob::Glob;
+use crate::lease::{Ask, Owner, Rate};
 use crate::store::{Expiry, SortedSetOp};
 use crate::testing::sealed;
 
@@ -32,14 +34,7 @@ pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
     ];
     for (promised, outcome) in outcomes {
         let kind = outcome.map_err(|error| error.kind());
-        assert_eq!(
-            kind,
-            if promised {
-                Ok(())
-            } else {
-                Err(ErrorKind::Unsupported)
-            }
-        );
+        assert_eq!(kind, works_if(promised));
     }
     space.put(b"k", &sealed(b"v"), Expiry::Never).await?;
     let kept = space.get(b"k").await?.is_some();
@@ -48,7 +43,63 @@ pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
         can.sorted_sets || !can.native_sorted_sets,
         "native sets are sets"
     );
+    locks_are_honest(fixture).await
+}
+
+/// Checks what the capabilities say of locks.
+async fn locks_are_honest(fixture: &StoreUnderTest) -> Result<()> {
+    let can = fixture.capabilities();
+    assert_eq!(fixture.store.lock_store().is_some(), can.locks);
+    let of_locks = [
+        can.fair_locks,
+        can.durable_fences,
+        can.locks_freed_on_death,
+        can.limiters,
+    ];
+    assert!(
+        can.locks || of_locks == [false; 4],
+        "without locks, they are neither fair nor anything else"
+    );
+    let Some(locks) = fixture.locks() else {
+        return Ok(());
+    };
+    assert_eq!(locks.store.is_fair(), can.fair_locks);
+    assert!(
+        (1..=1000).contains(&locks.store.longest_pause().as_millis()),
+        "who waits neither spins nor sleeps for long"
+    );
+    let owner = Owner::new();
+    locks.granted(b"lock", &lock(&owner)).await?;
+    let permit = Ask {
+        permits: 2,
+        ..lock(&owner)
+    };
+    let rate = Rate {
+        tokens: 1,
+        interval_ms: 1000,
+        burst: 1,
+    };
+    let outcomes = [
+        (can.fair_locks, locks.list(&Glob::all(), 1).await.map(drop)),
+        (can.limiters, locks.ask(b"permit", &permit).await.map(drop)),
+        (
+            can.limiters,
+            locks.take(b"bucket", &rate, 1).await.map(drop),
+        ),
+    ];
+    for (promised, outcome) in outcomes {
+        let kind = outcome.map_err(|error| error.kind());
+        assert_eq!(kind, works_if(promised));
+    }
     Ok(())
+}
+
+fn works_if(promised: bool) -> Result<(), ErrorKind> {
+    if promised {
+        Ok(())
+    } else {
+        Err(ErrorKind::Unsupported)
+    }
 }
 
 /// A store that works answers a ping, and has a short name for messages.

@@ -20,6 +20,12 @@ macro_rules! __each_store_law {
                 touch_changes_the_expiry_only
                 touch_of_a_missing_entry_is_not_applied
             }
+            contention {
+                contenders_never_hold_together
+                holders_never_exceed_the_permits
+                simultaneous_attempts_grant_one
+                simultaneous_attempts_of_one_owner_are_one
+            }
             counters {
                 absent_counter_starts_with_its_own_expiry
                 concurrent_increments_are_exact
@@ -70,6 +76,16 @@ macro_rules! __each_store_law {
                 keys_may_hold_any_bytes
                 keys_of_any_bytes_are_listed
             }
+            limiters {
+                bucket_holds_its_burst_at_most
+                buckets_are_independent
+                burst_comes_first_and_then_the_rate
+                change_of_the_rate_keeps_whole_tokens
+                concurrent_takes_are_exact
+                extreme_rates_stay_exact
+                tokens_are_taken_all_or_none
+                told_time_suffices_despite_refusals
+            }
             listing {
                 empty_namespace_lists_nothing
                 foreign_cursors_are_harmless
@@ -78,6 +94,50 @@ macro_rules! __each_store_law {
                 pages_meet_every_key_once
                 patterns_select_keys
                 rare_matches_are_found
+            }
+            lock_lists {
+                hold_times_outlast_leases
+                latest_hold_times_are_remembered
+                list_hides_what_is_not_in_use
+                list_keeps_its_pattern_and_limit
+                list_shows_all_holders
+                list_shows_the_holder_and_counts_waiters
+            }
+            lock_names {
+                clear_leaves_locks_alone
+                locks_are_no_entries
+                names_are_independent
+                names_of_locks_may_hold_any_bytes
+                spaces_of_locks_do_not_mix
+            }
+            lock_queues {
+                attempt_without_heartbeat_does_not_queue
+                barging_takes_a_free_permit_only
+                bell_rings_after_eviction_and_cancelling
+                bell_rings_for_the_next_on_release
+                cancelled_waiter_lets_the_next_through
+                dead_waiter_loses_its_place
+                dead_waiters_cost_one_heartbeat_together
+                ended_leases_go_to_the_queue
+                full_queue_is_overloaded
+                nobody_overtakes_the_queue
+                told_death_of_the_first_suffices
+                told_end_of_the_lease_suffices
+                waiters_are_granted_in_order
+            }
+            locks {
+                asking_again_gets_the_same_grant
+                evicted_holder_holds_nothing
+                extension_counts_from_now
+                extreme_ttls_do_not_wrap
+                fences_grow_with_every_grant
+                late_release_spares_the_next_holder
+                lease_ends_after_its_ttl_and_not_before
+                one_owner_holds_at_a_time
+                only_the_owner_can_extend
+                only_the_owner_can_release
+                release_takes_back_a_dropped_attempt
+                second_release_finds_nothing
             }
             namespaces {
                 clear_beside_writers_leaves_no_zombie
@@ -91,6 +151,14 @@ macro_rules! __each_store_law {
                 members_are_ordered_by_score_then_bytes
                 ranks_count_from_both_ends
                 score_ranges_include_both_ends
+            }
+            semaphores {
+                each_permit_has_its_own_fence
+                permit_ends_alone
+                permits_are_granted_in_order
+                permits_bound_the_holders
+                second_release_frees_no_second_permit
+                smaller_number_of_permits_counts
             }
             sorted_sets {
                 adding_counts_new_members_and_changes_scores

@@ -6,18 +6,26 @@
 
 #[macro_use]
 mod list;
+mod lock_space;
 mod set_space;
 mod space;
 
 pub mod conditions;
+pub mod contention;
 pub mod counters;
 pub mod entries;
 pub mod expiry;
 pub mod health;
 pub mod keys;
+pub mod limiters;
 pub mod listing;
+pub mod lock_lists;
+pub mod lock_names;
+pub mod lock_queues;
+pub mod locks;
 pub mod namespaces;
 pub mod rankings;
+pub mod semaphores;
 pub mod sorted_sets;
 
 use std::any::Any;
