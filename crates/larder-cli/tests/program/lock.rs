@@ -1,5 +1,6 @@
 //! lock list, lock release.
 
+use std::fs;
 use std::time::Duration;
 
 use larder::{ErrorKind, Larder, Result};
@@ -213,6 +214,26 @@ fn names_may_be_any_bytes() {
             home.run_with(["lock", "release", name, "--yes"]).ok();
         }
         assert_eq!(home.run("lock list").ok(), "");
+        Ok(())
+    });
+}
+
+#[test]
+fn locks_in_files_are_listed_and_released() {
+    let home = Home::new();
+    let file = home.path().join("larder.toml");
+    fs::write(file, "[stores.main]\ndriver = \"file\"\npath = \"cache\"\n").unwrap();
+    home.apply_configured(async |larder| {
+        let guard = larder.lock("report").acquire().await?;
+        let rows = cells(&home.run("lock list").ok());
+        assert_eq!(rows[1][1], guard.owner().as_str());
+        let done = home.run("lock release report --yes").ok();
+        assert!(
+            done.starts_with("released the lock report (store file)"),
+            "{done}"
+        );
+        let lost = guard.release().await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::LockLost);
         Ok(())
     });
 }

@@ -1,26 +1,14 @@
 //! The commands on locks.
 
-#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-
-use larder::{ErrorKind, Larder};
+use larder::ErrorKind;
 
 use super::{DEAD, every_redis, home, memcached, provided, redis};
-use crate::support::Home;
-
-/// Does what an application with the home's configuration would do.
-fn apply<F: Future<Output = larder::Result<()>>>(home: &Home, work: impl FnOnce(Larder) -> F) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().unwrap();
-    let file = home.path().join("larder.toml");
-    let done = runtime.block_on(async { work(Larder::open(file).await?).await });
-    done.unwrap();
-}
 
 #[test]
 fn locks_on_redis_are_listed_and_released() {
     for home in every_redis() {
         assert_eq!(home.run("lock list").ok(), "");
-        apply(&home, async |larder| {
+        home.apply_configured(async |larder| {
             let guard = larder.lock("report").acquire().await?;
             let slots = larder.semaphore("slots", 2);
             let _slots = [slots.acquire().await?, slots.acquire().await?];
