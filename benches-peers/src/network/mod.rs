@@ -1,6 +1,7 @@
 //! Stores on servers. Sequential figures pin client and server to one core, where no wake-up of another one counts;
 //! throughput is unpinned, on a runtime of one thread, since the server needs the other core.
 
+pub mod locks;
 pub mod memcached;
 pub mod redis;
 

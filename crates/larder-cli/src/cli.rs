@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Print, check or write the configuration
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Look at the locks of applications, and end one
+    #[command(subcommand, after_help = exit::HELP)]
+    Lock(commands::lock::Command),
     /// Look at the servers behind the stores
     #[command(subcommand, after_help = exit::HELP)]
     Node(commands::node::Command),

@@ -16,26 +16,31 @@ use crate::session::Session;
 /// Keys that a question shows.
 pub(crate) const SAMPLE_KEYS: usize = 5;
 
-/// The flags of commands that remove more than what was named.
+/// The flags of commands that remove more than what was named, or take something from others.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct ConfirmArgs {
     /// Do not ask
     #[arg(short, long, visible_alias = "force")]
     pub(crate) yes: bool,
-    /// Only show what would be removed
+    /// Only show what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
 impl ConfirmArgs {
-    /// Refuses early where nobody can be asked.
-    pub(crate) fn check(self, global: &GlobalArgs) -> Outcome<()> {
+    /// Refuses early where nobody can be asked; `act` says what the command does, `shows` what a dry run shows.
+    pub(crate) fn check(self, global: &GlobalArgs, act: &str, shows: &str) -> Outcome<()> {
         if self.yes || self.dry_run || can_ask(global) {
             return Ok(());
         }
-        Err(Failure::refused(
-            "this removes entries and nobody can be asked here: add --yes, or --dry-run to see what it removes",
-        ))
+        Err(Failure::refused(format!(
+            "{act} and nobody can be asked here: add --yes, or --dry-run to see {shows}"
+        )))
+    }
+
+    /// As [`ConfirmArgs::check`], for commands that remove entries.
+    pub(crate) fn check_removal(self, global: &GlobalArgs) -> Outcome<()> {
+        self.check(global, "this removes entries", "what it removes")
     }
 }
 
@@ -103,16 +108,22 @@ impl Removal {
 
     /// Asks whether to go on.
     pub(crate) fn ask(&self, session: &Session<'_>) -> Outcome<()> {
-        let mut stderr = io::stderr();
-        writeln!(stderr, "This removes {}", self.describe(session))?;
-        write!(stderr, "Go on? [y/N] ")?;
-        stderr.flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        match answer.trim().to_lowercase().as_str() {
-            "y" | "yes" => Ok(()),
-            _ => Err(Failure::refused("nothing was removed")),
-        }
+        let what = format!("This removes {}", self.describe(session));
+        ask(&what, "nothing was removed")
+    }
+}
+
+/// Says what is to be done and asks whether to go on; `otherwise` says that nothing was done.
+pub(crate) fn ask(what: &str, otherwise: &str) -> Outcome<()> {
+    let mut stderr = io::stderr();
+    writeln!(stderr, "{what}")?;
+    write!(stderr, "Go on? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::refused(otherwise)),
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The arguments are wrong, or the command refuses to go on without a confirmation.
     Refused = 2,
-    /// There is no such entry.
+    /// There is no such entry, or nobody holds the lock.
     Missing = 3,
     /// A part was done, then it failed; some servers are down.
     Partial = 4,
@@ -36,7 +36,7 @@ Exit codes:
   0    done
   1    the command failed
   2    wrong usage, or refused (a removal without a terminal and without --yes)
-  3    miss: there is no such entry
+  3    miss: there is no such entry; nobody holds the lock
   4    a part was done, then it failed; some servers of a store are down
   5    the store cannot be reached
   6    doctor found something unhealthy

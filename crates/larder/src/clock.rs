@@ -49,6 +49,16 @@ impl Clock {
         }
     }
 
+    /// Returns wall time as exactly as it is known: microseconds since the Unix epoch.
+    #[cfg(any(feature = "file", feature = "memcached", feature = "sqlite"))]
+    #[must_use]
+    pub(crate) fn now_us(&self) -> u64 {
+        match &self.0 {
+            Source::System => system_us(),
+            Source::Manual(_) | Source::Shifted(_) => self.now_ms().saturating_mul(1000),
+        }
+    }
+
     /// Returns milliseconds since this host started: the same in all its processes, counting while it is suspended,
     /// and moved by no change of the date.
     #[must_use]
@@ -85,6 +95,14 @@ fn system_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, duration_ms)
+}
+
+#[cfg(any(feature = "file", feature = "memcached", feature = "sqlite"))]
+fn system_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Returns whole milliseconds, saturating.

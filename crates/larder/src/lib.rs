@@ -66,6 +66,11 @@ pub use ttl::{TimeLeft, Ttl, format_duration, parse_duration};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// So are those of the guide to locks.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../../docs/locks.md")]
+struct LocksGuide;
+
 #[cfg(test)]
 mod tests {
     fn assert_send_sync<T: Send + Sync>() {}

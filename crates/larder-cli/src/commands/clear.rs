@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
-    args.confirm.check(session.global)?;
+    args.confirm.check_removal(session.global)?;
     let removal = Removal::of(session, b"*").await?;
     if args.confirm.dry_run {
         return removal.show(session);

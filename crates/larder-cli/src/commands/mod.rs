@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod lock;
 pub(crate) mod node;
 pub(crate) mod serve;
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Outcome {
     match cli.command {
         Command::Cache(command) => Box::pin(cache::run(*command, global, output)).await,
         Command::Config(command) => config::run(&command, global, output),
+        Command::Lock(command) => Box::pin(lock::run(&command, global, output)).await,
         Command::Node(command) => Box::pin(node::run(&command, global, output)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, output)).await,
         Command::Serve(args) => Box::pin(serve::run(args, global, output)).await,

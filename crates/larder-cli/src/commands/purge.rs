@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
-    args.confirm.check(session.global)?;
+    args.confirm.check_removal(session.global)?;
     session.needs_listing(
         "`larder cache delete KEY` removes an entry by its name, `larder cache clear` all of the cache",
     )?;

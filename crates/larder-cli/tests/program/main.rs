@@ -4,6 +4,7 @@ mod config;
 mod guide;
 mod health;
 mod keys;
+mod lock;
 mod removal;
 mod serve;
 mod servers;

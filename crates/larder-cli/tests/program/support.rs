@@ -84,17 +84,26 @@ impl Home {
         &self,
         work: impl FnOnce(Larder) -> F,
     ) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        runtime
-            .block_on(async {
-                let larder = Larder::embedded(self.path().join(".local/share/larder")).await?;
-                work(larder.clone()).await.inspect(|_| drop(larder))
-            })
-            .expect("the library works")
+        let dir = self.path().join(".local/share/larder");
+        block_on(async { work(Larder::embedded(dir).await?).await })
     }
+
+    /// Does what an application with the `larder.toml` of this home would do through the library.
+    pub(crate) fn apply_configured<F: Future<Output = larder::Result<T>>, T>(
+        &self,
+        work: impl FnOnce(Larder) -> F,
+    ) -> T {
+        let file = self.path().join("larder.toml");
+        block_on(async { work(Larder::open(file).await?).await })
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = larder::Result<T>>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    runtime.block_on(work).expect("the library works")
 }
 
 impl From<Output> for Ran {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,21 +17,52 @@ fn on_a_terminal(
     words: impl IntoIterator<Item = impl AsRef<OsStr>>,
     answer: &str,
 ) -> (Ran, String) {
-    let mut terminal = Terminal::open();
-    let mut command = home.command(words);
-    command.stdin(terminal.end()).stdout(terminal.end());
-    command.stderr(terminal.end());
-    let child = command.spawn().expect("the program starts");
-    // Only the program holds the other end now, so its end ends the terminal.
-    drop(command);
-    let shown = terminal.watch();
+    let mut talk = Talk::begin(home, words);
     if !answer.is_empty() {
-        eventually("the question", || text(&shown).contains("[y/N]"));
-        terminal.type_in(answer);
+        talk.answer(answer);
     }
-    let (ran, _) = ended(child);
-    eventually("the end of the output", || Arc::strong_count(&shown) == 1);
-    (ran, text(&shown))
+    talk.end()
+}
+
+/// A run of the program on a terminal.
+struct Talk {
+    terminal: Terminal,
+    shown: Shown,
+    child: Child,
+}
+
+impl Talk {
+    fn begin(home: &Home, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let terminal = Terminal::open();
+        let mut command = home.command(words);
+        command.stdin(terminal.end()).stdout(terminal.end());
+        command.stderr(terminal.end());
+        let child = command.spawn().expect("the program starts");
+        // Only the program holds the other end now, so its end ends the terminal.
+        drop(command);
+        let shown = terminal.watch();
+        Self {
+            terminal,
+            shown,
+            child,
+        }
+    }
+
+    fn is_asked(&self) {
+        eventually("the question", || text(&self.shown).contains("[y/N]"));
+    }
+
+    fn answer(&mut self, answer: &str) {
+        self.is_asked();
+        self.terminal.type_in(answer);
+    }
+
+    fn end(self) -> (Ran, String) {
+        let (ran, _) = ended(self.child);
+        let shown = self.shown;
+        eventually("the end of the output", || Arc::strong_count(&shown) == 1);
+        (ran, text(&shown))
+    }
 }
 
 type Shown = Arc<Mutex<Vec<u8>>>;
@@ -103,6 +134,34 @@ fn a_removal_shows_what_goes_and_waits_for_a_yes() {
     assert_eq!(home.run("cache keys").ok().lines().count(), 4);
     let (ran, shown) = on_a_terminal(&home, "cache clear --no-input".split(' '), "");
     assert_eq!(ran.code, 2, "{shown}");
+}
+
+#[test]
+fn a_lock_is_taken_from_whom_the_question_showed() {
+    let home = Home::new();
+    home.apply(async |larder| {
+        let guard = larder.lock("report").acquire().await?;
+        let words = ["lock", "release", "report"];
+        let (ran, shown) = on_a_terminal(&home, words, "n\n");
+        assert_eq!(ran.code, 2, "{shown}");
+        let fence = format!("fence {}", guard.fence());
+        for expected in [guard.owner().as_str(), &fence, "nothing was released"] {
+            assert!(shown.contains(expected), "{shown}");
+        }
+        let mut talk = Talk::begin(&home, words);
+        talk.is_asked();
+        guard.release().await?;
+        let next = larder.lock("report").acquire().await?;
+        talk.answer("y\n");
+        let (ran, shown) = talk.end();
+        assert_eq!(ran.code, 2, "{shown}");
+        assert!(shown.contains("another holder"), "{shown}");
+        let (ran, shown) = on_a_terminal(&home, words, "y\n");
+        assert_eq!(ran.code, 0, "{shown}");
+        let lost = next.release().await.expect_err("it was taken");
+        assert_eq!(lost.kind(), larder::ErrorKind::LockLost);
+        Ok(())
+    });
 }
 
 #[test]

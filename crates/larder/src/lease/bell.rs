@@ -105,6 +105,15 @@ impl Bells {
         }
     }
 
+    /// Rings for all who listen, where nobody knows whose turn it is.
+    #[cfg(any(feature = "memcached", test))]
+    pub(crate) fn ring_channel(&self, channel: &[u8]) {
+        let channels = self.channels();
+        for bell in channels.get(channel).into_iter().flatten() {
+            bell.notify.notify_one();
+        }
+    }
+
     fn channels(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Vec<Bell>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +148,9 @@ mod tests {
         ear_a.rung().await;
         let silent = tokio::time::timeout(std::time::Duration::from_millis(5), ear_b.rung());
         assert!(silent.await.is_err());
+        bells.ring_all(b"x");
+        ear_a.rung().await;
+        ear_b.rung().await;
         drop((ear_a, ear_b));
         assert!(bells.channels().is_empty());
     }

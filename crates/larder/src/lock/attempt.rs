@@ -212,17 +212,23 @@ impl Drop for Attempt {
         if !self.is_open {
             return;
         }
-        let inner = Arc::clone(self.inner());
-        let (space, name) = (self.plan.space.clone(), self.plan.name.clone());
-        let owner = self.owner.clone();
-        let work = async move {
-            let Ok(store) = inner.store() else { return };
-            let left = store.release(&space, name.as_bytes(), &owner, None).await;
-            if let Err(error) = left {
-                tracing::debug!(lock = %name, %error, "a place in the queue ends with its heartbeat, for it could not be given up");
+        let inner = self.inner();
+        let until_ms = inner.now_ms().saturating_add(self.plan.ttl_ms);
+        let place = (
+            self.plan.locks.clone(),
+            self.plan.space.clone(),
+            self.plan.name.clone(),
+            self.owner.clone(),
+        );
+        let release = move || {
+            let (locks, space, name, owner) = place.clone();
+            async move {
+                let store = locks.inner.store()?;
+                let left = store.release(&space, name.as_bytes(), &owner, None);
+                left.await.map(drop)
             }
         };
-        self.inner().watchdog.behind(&runtime, work);
+        inner.watchdog.give_up(&runtime, inner, until_ms, release);
     }
 }
 

@@ -129,13 +129,13 @@ impl Drop for LockGuard {
         let held = &self.held;
         held.end();
         if !held.is_settled() {
+            let (watchdog, until_ms) = (&held.inner.watchdog, held.over_at_ms());
             let behind = Arc::clone(held);
-            let work = async move {
-                if let Err(error) = behind.release().await {
-                    tracing::debug!(lock = %behind.name, %error, "a lock ends with its TTL, for it could not be released");
-                }
+            let release = move || {
+                let held = Arc::clone(&behind);
+                async move { held.release().await }
             };
-            held.inner.watchdog.behind(&held.runtime, work);
+            watchdog.give_up(&held.runtime, &held.inner, until_ms, release);
         }
     }
 }

@@ -110,6 +110,12 @@ impl Held {
         self.is_settled.load(Ordering::Acquire)
     }
 
+    /// Returns when the lease is over in any case.
+    pub(super) fn over_at_ms(&self) -> u64 {
+        let ttl_ms = self.ttl_ms.load(Ordering::Acquire);
+        self.inner.now_ms().saturating_add(ttl_ms)
+    }
+
     pub(super) fn is_valid(&self) -> bool {
         !self.remaining().is_zero()
     }

@@ -19,6 +19,10 @@ use crate::error::Result;
 /// Timers stand still while the host is suspended; so the clock is looked at this often while there are leases.
 const TICK: Duration = Duration::from_millis(250);
 
+/// The first pause before a release is tried again, and the last.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
 /// What looks after leases.
 #[derive(Default)]
 pub(super) struct Watchdog {
@@ -73,8 +77,28 @@ impl Watchdog {
         self.leases().by_due.len() as u64
     }
 
-    /// Does work in the background; a shutdown waits for it.
-    pub(super) fn behind(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+    /// Gives something up in the background: tries again until `until_ms`, when it is over anyway. A shutdown waits for it.
+    pub(super) fn give_up<F>(
+        &self,
+        runtime: &Handle,
+        inner: &Arc<Inner>,
+        until_ms: u64,
+        release: impl Fn() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let inner = Arc::clone(inner);
+        let work = async move {
+            let mut pause = FIRST_RETRY;
+            while let Err(error) = release().await {
+                if !error.is_retryable() || inner.now_ms() >= until_ms {
+                    tracing::debug!(%error, "a lock ends with its TTL, for it could not be released");
+                    return;
+                }
+                sleep(pause).await;
+                pause = (2 * pause).min(LAST_RETRY);
+            }
+        };
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         while behind.try_join_next().is_some() {}
         behind.spawn_on(work, runtime);

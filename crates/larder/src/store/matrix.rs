@@ -9,8 +9,8 @@ use super::{Capabilities, File, Memcached, Memory, Null, Redis, Sqlite, Store};
 const BEGIN: &str = "<!-- begin generated: stores -->\n";
 const END: &str = "<!-- end generated: stores -->";
 const HEADER: &str = "\n\
-    | driver | what it is | shared by | survives a restart | list, count, delete by pattern | counters | sorted sets |\n\
-    |---|---|---|---|---|---|---|\n";
+    | driver | what it is | shared by | survives a restart | list, count, delete by pattern | counters | sorted sets | locks |\n\
+    |---|---|---|---|---|---|---|---|\n";
 const HOST: &str = "processes of a host";
 const MACHINES: &str = "machines";
 
@@ -101,10 +101,27 @@ fn table() -> String {
                 (true, false) => "rewritten per change",
                 (false, _) => "no",
             },
+            locks(&can),
         ];
         format!("| {} |\n", cells.join(" | "))
     });
     lines.fold(HEADER.to_owned(), |text, line| text + &line)
+}
+
+/// Returns what locks are worth there: without fences that last, they only make double work rare.
+fn locks(can: &Capabilities) -> &'static str {
+    if !can.locks {
+        return "no";
+    }
+    if !can.durable_fences {
+        return "advisory";
+    }
+    match (can.fair_locks, can.locks_freed_on_death) {
+        (true, true) => "fair, freed on death",
+        (true, false) => "fair",
+        (false, true) => "freed on death",
+        (false, false) => "yes",
+    }
 }
 
 /// `LARDER_BLESS=1 cargo test` rewrites the README.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod history;
+mod locks;
 mod outage;
 mod patience;
 mod recovery;

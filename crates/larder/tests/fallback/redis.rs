@@ -9,7 +9,7 @@ use xtask::servers::find_binary;
 use xtask::servers::private::RedisServer;
 
 /// A server that has on its disk whatever it acknowledged.
-fn server() -> Option<RedisServer> {
+pub(crate) fn server() -> Option<RedisServer> {
     if find_binary("redis-server").is_none() {
         let is_strict = std::env::var_os("LARDER_TEST_STRICT").is_some();
         assert!(!is_strict, "redis-server is not installed");
@@ -19,7 +19,7 @@ fn server() -> Option<RedisServer> {
     Some(RedisServer::with_args(&args).unwrap())
 }
 
-async fn open(
+pub(crate) async fn open(
     server: &RedisServer,
     dir: &TempDir,
     fallback: &str,

@@ -11,6 +11,7 @@ mod items;
 mod keys;
 mod lies;
 mod limits;
+mod locks;
 mod proxy;
 mod server;
 mod status;

@@ -109,6 +109,16 @@ pub(super) fn entry_name(space: &Namespace, key: &[u8]) -> String {
     name(b"e", space, key)
 }
 
+/// Returns the name of a space's fences on the wire.
+pub(super) fn fences_name(space: &Namespace) -> String {
+    name(b"f", space, b"")
+}
+
+/// Returns the name of a lock on the wire.
+pub(super) fn lock_name(space: &Namespace, lock: &[u8]) -> String {
+    name(b"l", space, lock)
+}
+
 /// Returns the name of a namespace's register on the wire.
 pub(super) fn register_name(space: &Namespace) -> String {
     name(b"g", space, b"")

@@ -85,6 +85,17 @@ impl Child {
         self.rest()
     }
 
+    /// As [`Child::kill`]; panics if it has ended by itself.
+    pub(crate) fn kill_running(mut self) -> Vec<String> {
+        let ended = self.process.try_wait().unwrap();
+        assert_eq!(ended, None, "the child failed");
+        self.kill()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     fn rest(&self) -> Vec<String> {
         let mut rest = Vec::new();
         loop {

@@ -7,13 +7,21 @@
 
 mod child;
 mod kills;
+mod locks;
 mod roles;
+mod sections;
+#[cfg(feature = "redis")]
+mod servers;
 mod together;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use larder::store::Store;
+
+/// Where the address of a server is, in the directory of the store.
+#[cfg(feature = "redis")]
+const ADDRESS: &str = "address";
 
 /// Which store the processes share.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +30,9 @@ enum Kind {
     Sqlite,
     #[cfg(feature = "file")]
     File,
+    /// The server whose address is in a file of the directory.
+    #[cfg(feature = "redis")]
+    Redis,
 }
 
 impl Kind {
@@ -31,6 +42,8 @@ impl Kind {
             Self::Sqlite => "sqlite",
             #[cfg(feature = "file")]
             Self::File => "file",
+            #[cfg(feature = "redis")]
+            Self::Redis => "redis",
         }
     }
 
@@ -40,6 +53,8 @@ impl Kind {
             "sqlite" => Self::Sqlite,
             #[cfg(feature = "file")]
             "file" => Self::File,
+            #[cfg(feature = "redis")]
+            "redis" => Self::Redis,
             _ => panic!("no such store: {name}"),
         }
     }
@@ -55,6 +70,13 @@ impl Kind {
             }
             #[cfg(feature = "file")]
             Self::File => Arc::new(larder::store::File::open(dir).unwrap()),
+            #[cfg(feature = "redis")]
+            Self::Redis => {
+                let url = std::fs::read_to_string(dir.join(ADDRESS)).unwrap();
+                let limit = std::time::Duration::from_secs(1);
+                let builder = larder::RedisStore::builder(url).response_timeout(limit);
+                Arc::new(builder.build_lazy().unwrap())
+            }
         }
     }
 
@@ -71,6 +93,8 @@ impl Kind {
             }
             #[cfg(feature = "file")]
             Self::File => assert!(dir.is_dir()),
+            #[cfg(feature = "redis")]
+            Self::Redis => assert!(dir.is_dir()),
         }
     }
 }
@@ -79,7 +103,7 @@ macro_rules! suites {
     ($($(#[$cfg:meta])* $name:ident: $kind:ident,)*) => {$(
         $(#[$cfg])*
         mod $name {
-            use crate::{Kind, kills, together};
+            use crate::{Kind, kills, locks, sections, together};
 
             #[test]
             fn eight_processes_count_exactly() {
@@ -100,6 +124,42 @@ macro_rules! suites {
             fn killed_writers_leave_whole_entries() {
                 kills::killed_writers_leave_whole_entries(Kind::$kind);
             }
+
+            #[test]
+            fn the_killed_hold_up_nobody() {
+                locks::the_killed_hold_up_nobody(Kind::$kind);
+            }
+
+            #[test]
+            fn a_stopped_holder_keeps_its_lease() {
+                locks::a_stopped_holder_keeps_its_lease(Kind::$kind);
+            }
+
+            #[test]
+            fn killed_contenders_exclude_each_other() {
+                locks::killed_contenders_exclude_each_other(Kind::$kind);
+            }
+
+            #[test]
+            fn stopped_holders_harm_nobody() {
+                let dir = crate::store_dir();
+                let storm = sections::Storm::SHORT;
+                sections::stopped_holders_harm_nobody(Kind::$kind, &dir.1, storm, || ());
+            }
+
+            #[test]
+            #[ignore = "takes minutes: cargo xtask soak"]
+            fn stopped_holders_harm_nobody_for_long() {
+                let dir = crate::store_dir();
+                let storm = sections::Storm::LONG;
+                sections::stopped_holders_harm_nobody(Kind::$kind, &dir.1, storm, || ());
+            }
+
+            #[test]
+            fn dead_waiters_cost_one_heartbeat() {
+                let dir = crate::store_dir();
+                sections::dead_waiters_cost_one_heartbeat(Kind::$kind, &dir.1);
+            }
         }
     )*};
 }
@@ -109,6 +169,14 @@ suites! {
     sqlite: Sqlite,
     #[cfg(feature = "file")]
     file: File,
+}
+
+/// Returns a directory for a store, and what keeps it; its parent is for what the store guards.
+fn store_dir() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let store_dir = dir.path().join("store");
+    std::fs::create_dir(&store_dir).unwrap();
+    (dir, store_dir)
 }
 
 /// What a child process runs; see [`child::Child::start`]. Does nothing in any other.

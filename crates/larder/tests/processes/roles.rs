@@ -11,6 +11,7 @@ use larder::{Namespace, Result};
 use crate::Kind;
 use crate::child::{DIR, MARK, NUMBER, ROLE, START, STORE};
 use crate::kills::Step;
+use crate::{locks, sections};
 
 pub(crate) const INCREMENTS: i64 = 10_000;
 pub(crate) const CONTESTED_KEYS: u64 = 500;
@@ -53,17 +54,25 @@ pub(crate) fn play() {
                 "win" => role.win().await,
                 "open" => role.open_each().await,
                 "write" => role.write().await,
+                "sections" => sections::sections(role.kind, &role.dir).await,
+                "crowd" => sections::crowd(role.kind, &role.dir).await,
+                "hold" => locks::hold(&*role.store(), role.start).await,
+                "queue" => locks::queue(&*role.store()).await,
+                "contend" => {
+                    let witness = locks::witness_of(&role.dir);
+                    locks::contend(&*role.store(), &witness).await
+                }
                 other => panic!("no such role: {other}"),
             }
         })
         .unwrap();
 }
 
-fn say(word: impl std::fmt::Display) {
+pub(crate) fn say(word: impl std::fmt::Display) {
     println!("{MARK}{word}");
 }
 
-fn told() -> Option<String> {
+pub(crate) fn told() -> Option<String> {
     std::io::stdin().lock().lines().next().map(Result::unwrap)
 }
 

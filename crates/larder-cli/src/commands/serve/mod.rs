@@ -23,10 +23,12 @@ use crate::output::Output;
 
 /// How long requests may take to end once the server was told to stop.
 const DRAIN: Duration = Duration::from_millis(1400);
-/// How long the last figures may take to reach the store.
-const FLUSH: Duration = Duration::from_millis(400);
+/// How long the end of locks, for which the library takes up to two seconds, and the last figures may take to reach the
+/// store.
+const FLUSH: Duration = Duration::from_millis(2400);
 
-/// Answers until Ctrl-C or SIGTERM, then ends within two seconds with exit code 0.
+/// Answers until Ctrl-C or SIGTERM, then ends with exit code 0: within two seconds, or within four if the store is
+/// slow.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one. Other than loopback only with --token-file

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::fs;
+use std::time::Duration;
 
+use larder::lock::HOLD_TIMES;
 use larder::{Cache, RedisStore, Store, Ttl};
 use xtask::servers::private::{RedisCluster, RedisServer};
 
@@ -95,7 +97,31 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
         assert!(cache.delete("k").await.unwrap());
         cache.clear().await.unwrap();
         cache.prune(1000).await.unwrap();
+        use_locks(&cache).await;
     });
+}
+
+async fn use_locks(cache: &Cache) {
+    let minute = Duration::from_secs(60);
+    let lock = cache.lock("report").adaptive_ttl(minute).wait(minute);
+    // One more than are remembered.
+    for _ in 0..=HOLD_TIMES {
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    let guard = lock.acquire().await.unwrap();
+    guard.extend(minute).await.unwrap();
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    let is_waited_for = async || cache.locks().list().await.unwrap()[0].waiters == 1;
+    while !is_waited_for().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    guard.release().await.unwrap();
+    drop(waiter.await.unwrap().unwrap());
+    let evicted = cache.lock("evicted").acquire().await.unwrap();
+    assert!(cache.locks().force_release("evicted").await.unwrap());
+    evicted.release().await.unwrap_err();
+    let taken = cache.limiter("api").per(1, minute).try_take(1).await;
+    assert!(taken.unwrap().allowed);
 }
 
 #[test]

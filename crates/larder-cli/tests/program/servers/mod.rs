@@ -4,6 +4,7 @@ mod access;
 mod cache;
 mod doctor;
 mod figures;
+mod lock;
 mod node;
 
 use std::env;

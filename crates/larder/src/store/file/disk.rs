@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use crate::clock::Clock;
 use crate::envelope::{self, MAX_ENTRY_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
+use crate::store::host::Ledger;
 use crate::store::{Change, Condition, Entry, Expiry, Write};
 
 /// How often an operation starts anew because its directory went away.
@@ -30,6 +33,9 @@ pub(super) struct Disk {
     pub(super) layout: Layout,
     pub(super) locks: Locks,
     pub(super) clock: Clock,
+    pub(super) ledger: Arc<Ledger>,
+    /// The directory of leases that the sweep did last.
+    pub(super) swept_leases: Mutex<Option<PathBuf>>,
     /// Set when the last handle is dropped: long walks of the sweep end early.
     pub(super) closing: AtomicBool,
     expired: AtomicU64,
@@ -45,6 +51,8 @@ impl Disk {
         let layout = Layout::open(dir, depth)?;
         Ok(Self {
             locks: Locks::new(&layout),
+            ledger: Arc::new(Ledger::new(clock.clone(), layout.owners())),
+            swept_leases: Mutex::default(),
             layout,
             clock,
             closing: AtomicBool::new(false),

@@ -4,6 +4,8 @@
 //! <root>/larder-file.v1           the marker; records the depth
 //! <root>/ns-<digest>/aa/bb/<digest of the key>
 //! <root>/locks/                   never deleted, outside of what `clear` takes away
+//! <root>/leases/                  locks, semaphores and rate limiters
+//! <root>/owners/                  a file for each process that uses them
 //! <root>/quarantine/              damaged files
 //! <root>/trash/                   cleared namespaces, until they are reclaimed
 //! ```
@@ -25,13 +27,19 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The most hashed directory levels.
 pub(super) const MAX_DEPTH: u8 = 4;
+/// The hashed directory levels of leases.
+const LEASE_DEPTH: u8 = 1;
 
 const MARKER: &str = "larder-file.v1";
 /// The marker while it is written.
 const MARKER_DRAFT: &str = "larder-file.v1.draft";
 const LOCKS: &str = "locks";
+const LEASES: &str = "leases";
+const OWNERS: &str = "owners";
 const QUARANTINE: &str = "quarantine";
 const TRASH: &str = "trash";
+/// Directories that are there from the start.
+const DIRS: [&str; 5] = [LOCKS, LEASES, OWNERS, QUARANTINE, TRASH];
 /// What an otherwise empty mounted file system holds.
 const LOST_AND_FOUND: &str = "lost+found";
 const MAX_MARKER_BYTES: u64 = 256;
@@ -76,9 +84,9 @@ impl Layout {
     /// As [`Layout::open`].
     pub(super) fn restore(&self) -> Result<()> {
         self.claim(|name| {
-            [MARKER_DRAFT, LOST_AND_FOUND, LOCKS, QUARANTINE, TRASH]
-                .iter()
-                .any(|ours| name == *ours)
+            name == MARKER_DRAFT
+                || name == LOST_AND_FOUND
+                || DIRS.iter().any(|ours| name == *ours)
                 || name.to_str().and_then(parse_namespace).is_some()
         })
     }
@@ -101,9 +109,7 @@ impl Layout {
                 self.write_marker().map_err(cannot)?;
             }
         }
-        [LOCKS, QUARANTINE, TRASH]
-            .iter()
-            .try_for_each(|name| self.own_dir(name))
+        DIRS.iter().try_for_each(|name| self.own_dir(name))
     }
 
     fn check_root(&self, metadata: &fs::Metadata) -> Result<()> {
@@ -177,7 +183,7 @@ impl Layout {
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(&draft)?;
         let text = format!(
-            "This directory is a cache kept by Larder. It can be removed at any time.\nlayout 1\ndepth {}\n",
+            "This directory is a cache kept by Larder. It can be removed whenever none of its locks is held.\nlayout 1\ndepth {}\n",
             self.depth
         );
         file.write_all(text.as_bytes())?;
@@ -215,6 +221,14 @@ impl Layout {
         self.root.join(LOCKS)
     }
 
+    pub(super) fn leases(&self) -> PathBuf {
+        self.root.join(LEASES)
+    }
+
+    pub(super) fn owners(&self) -> PathBuf {
+        self.root.join(OWNERS)
+    }
+
     pub(super) fn quarantine(&self) -> PathBuf {
         self.root.join(QUARANTINE)
     }
@@ -244,6 +258,18 @@ impl Layout {
         })
     }
 
+    pub(super) fn lease_dir(&self, address: &Address) -> PathBuf {
+        self.below_root(|path| push_lease_dir(path, address))
+    }
+
+    pub(super) fn lease_path(&self, address: &Address) -> PathBuf {
+        self.below_root(|path| {
+            push_lease_dir(path, address);
+            path.push('/');
+            address.key.push_hex(path);
+        })
+    }
+
     fn below_root(&self, push: impl FnOnce(&mut String)) -> PathBuf {
         let mut below = String::with_capacity(4 + 2 * HEX_LEN + 4 * usize::from(MAX_DEPTH));
         push(&mut below);
@@ -258,14 +284,35 @@ impl Layout {
     /// # Errors
     /// `Vanished`: the root is gone, or a sweep took an empty level away meanwhile.
     pub(super) fn make_leaf(&self, address: &Address) -> Attempt<()> {
-        let leaf = self.leaf_dir(address);
-        let below: Vec<_> = leaf.ancestors().take(1 + usize::from(self.depth)).collect();
+        self.make_dirs(&self.leaf_dir(address), 1 + self.depth)
+    }
+
+    /// Creates the directories of a lease below the root.
+    ///
+    /// # Errors
+    /// `Vanished`: the root is gone.
+    pub(super) fn make_lease_dir(&self, address: &Address) -> Attempt<()> {
+        self.make_dirs(&self.lease_dir(address), 2 + LEASE_DEPTH)
+    }
+
+    /// Creates a directory and the lowest of those that it lies in, so many in all.
+    fn make_dirs(&self, lowest: &Path, count: u8) -> Attempt<()> {
+        let below: Vec<_> = lowest.ancestors().take(usize::from(count)).collect();
         for dir in below.into_iter().rev() {
             create_dir(dir, false)
                 .map_err(|error| fault("create a directory", &self.root, error))?;
         }
         Ok(())
     }
+}
+
+/// The directory of a lease's file, whatever the depth of entries: they are few.
+fn push_lease_dir(path: &mut String, address: &Address) {
+    path.push('/');
+    path.push_str(LEASES);
+    path.push('/');
+    address.namespace.push_hex(path);
+    push_levels(path, &address.key.hex(), LEASE_DEPTH);
 }
 
 fn push_namespace(path: &mut String, namespace: Digest) {

@@ -33,6 +33,7 @@ mod builder;
 mod disk;
 mod fault;
 mod layout;
+mod leases;
 mod listing;
 mod lock;
 mod name;
@@ -56,6 +57,7 @@ pub use self::builder::Builder;
 use self::builder::Sweeper;
 use self::disk::{Disk, Increment};
 use self::fault::{Attempt, Effort, Fault};
+use self::leases::Leases;
 use self::name::Digest;
 use self::offload::{give_up, offload};
 use super::{Capabilities, Change, Condition, Entry, Expiry, ScanPage, Store, StoreStats, Write};
@@ -63,6 +65,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::lease::LockStore;
 
 /// Calls of more keys or writes than this run on a thread that may block.
 const MAX_BRIEF_READS: usize = 64;
@@ -75,6 +78,12 @@ const MAX_BRIEF_BYTES: usize = 64 << 10;
 /// Bounded only by the disk: it evicts nothing, so give entries a TTL. Keeps up to 258 lock files open.
 /// Small reads and uncontended small writes run on the caller's thread, the rest on tokio's blocking threads;
 /// outside of a runtime everything runs on the caller's thread.
+///
+/// # Locks, semaphores and rate limiters
+/// Each is a small file of its own, which `clear` does not remove. A process that uses them keeps a file locked in
+/// `owners/`, so that what it holds is free at once when it is killed, and not before its time when it only stands
+/// still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers must share
+/// the kernel and the directory.
 #[derive(Debug, Clone)]
 pub struct File {
     disk: Arc<Disk>,
@@ -184,6 +193,11 @@ impl Store for File {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            locks: true,
+            fair_locks: true,
+            durable_fences: true,
+            locks_freed_on_death: true,
+            limiters: true,
             ..Capabilities::default()
         }
     }
@@ -294,6 +308,10 @@ impl Store for File {
 
     async fn stats(&self) -> Result<StoreStats> {
         offload(&self.disk, |disk, _| Ok(disk.stats()?)).await
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        Some(Arc::new(Leases(self.clone())))
     }
 
     /// Checks the directory, and creates it again if it is gone.

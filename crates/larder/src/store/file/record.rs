@@ -101,19 +101,12 @@ pub(super) fn read(
     key: &[u8],
     effort: Effort<'_>,
 ) -> Attempt<Found<Entry>> {
-    let path = layout.entry_path(address);
-    let (file, len) = match open(layout, &path)? {
+    let bytes = match read_file(layout, &layout.entry_path(address), effort)? {
         Found::Missing => return Ok(Found::Missing),
         Found::Damaged => return Ok(Found::Damaged),
-        Found::Whole(opened) => opened,
+        Found::Whole(bytes) => bytes,
     };
-    if len > effort.max_read_bytes {
-        return Err(Fault::Busy);
-    }
-    let Some(bytes) = read_start(layout, file, len as usize)? else {
-        return Ok(Found::Damaged);
-    };
-    let Some(head) = Head::parse(&bytes, len) else {
+    let Some(head) = Head::parse(&bytes, bytes.len() as u64) else {
         return Ok(Found::Damaged);
     };
     if head.key != key || head.namespace != address.namespace {
@@ -128,6 +121,24 @@ pub(super) fn read(
         value,
         expires_at_ms,
     }))
+}
+
+/// Reads a file of ours as it is.
+pub(super) fn read_file(
+    layout: &Layout,
+    path: &Path,
+    effort: Effort<'_>,
+) -> Attempt<Found<Vec<u8>>> {
+    let (file, len) = match open(layout, path)? {
+        Found::Missing => return Ok(Found::Missing),
+        Found::Damaged => return Ok(Found::Damaged),
+        Found::Whole(opened) => opened,
+    };
+    if len > effort.max_read_bytes {
+        return Err(Fault::Busy);
+    }
+    let bytes = read_start(layout, file, len as usize)?;
+    Ok(bytes.map_or(Found::Damaged, Found::Whole))
 }
 
 /// Reads and verifies the head of a file only, and shows it to `look`.

@@ -66,6 +66,27 @@ pub(super) fn replace(
         .map_err(cannot)
 }
 
+/// Writes the file of a lease. The caller holds the lock of its stripe.
+///
+/// # Errors
+/// As [`replace`].
+pub(super) fn replace_lease(layout: &Layout, address: &Address, record: &[u8]) -> Attempt<()> {
+    let cannot = |error| fault("write a lease", layout.root(), error);
+    let dir = layout.lease_dir(address);
+    let (temp, mut file) = match Temp::create(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            layout.make_lease_dir(address)?;
+            Temp::create(&dir)
+        }
+        other => other,
+    }
+    .map_err(cannot)?;
+    file.write_all(record).map_err(cannot)?;
+    drop(file);
+    temp.publish(&layout.lease_path(address), Over::Anything)
+        .map_err(cannot)
+}
+
 fn write_parts(file: &mut fs::File, parts: [&[u8]; 2]) -> io::Result<()> {
     let [head, value] = parts;
     if value.len() <= MAX_JOINED_BYTES {

@@ -1,4 +1,4 @@
-//! Tidying in the background: expired entries, what dead writers left, empty directories, the trash.
+//! Tidying in the background: expired entries, what dead writers left, empty directories, the trash, idle leases.
 //!
 //! Every removal holds the lock of its entry and looks again under it. An empty directory may go at
 //! any time, since a writer that misses its directory starts anew; `rmdir` refuses one that is in use.
@@ -52,7 +52,8 @@ impl Disk {
             removals: usize::MAX,
         };
         *position = self.remove_due(*position, &mut budget)?;
-        Ok(())
+        self.ledger.sweep_owners();
+        self.sweep_leases(steps)
     }
 
     /// Removes up to `limit` expired entries and returns how many.
@@ -62,6 +63,7 @@ impl Disk {
             removals: limit,
         };
         self.remove_due(None, &mut budget)?;
+        self.sweep_leases(usize::MAX)?;
         Ok((limit - budget.removals) as u64)
     }
 
@@ -178,7 +180,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Removes a temporary file that no writer can still be writing.
-fn remove_stale(path: &Path) {
+pub(super) fn remove_stale(path: &Path) {
     let age = fs::symlink_metadata(path)
         .and_then(|file| file.modified())
         .map(|modified| SystemTime::now().duration_since(modified));

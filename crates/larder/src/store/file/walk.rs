@@ -124,7 +124,7 @@ pub(super) fn namespaces(layout: &Layout) -> Result<Vec<Digest>> {
 }
 
 /// Returns the sorted names in a directory; none if there is no such directory.
-fn list(layout: &Layout, dir: &Path) -> Result<Vec<String>> {
+pub(super) fn list(layout: &Layout, dir: &Path) -> Result<Vec<String>> {
     let cannot = |error| failed("list a directory", layout.root(), error);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

@@ -25,6 +25,8 @@ use serde::de::DeserializeOwned;
 
 use self::owners::Owners;
 use self::record::Record;
+#[cfg(feature = "file")]
+pub(super) use self::record::id_of;
 pub(super) use self::record::{Id, Kind};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,6 +81,13 @@ pub(super) struct Effect {
 pub(super) struct Written {
     pub(super) bytes: Vec<u8>,
     /// Until when it must be kept if nothing more happens, in ms since the Unix epoch.
+    #[cfg_attr(
+        not(any(feature = "sqlite", test)),
+        expect(
+            dead_code,
+            reason = "the record tells it, too; only a table has an index"
+        )
+    )]
     pub(super) keep_until_ms: u64,
 }
 
@@ -236,18 +245,21 @@ impl Ledger {
         })
     }
 
-    /// Tells whether a record whose time to be kept is over can be removed.
-    ///
-    /// The date may have been moved, so the clock of leases has to agree.
+    /// Tells whether a record can be removed: by the clock of leases, which no change of date moves, or by the date if the
+    /// host was restarted.
     pub(super) fn use_of(&self, bytes: &[u8]) -> Use {
         let Some(record) = record::decode_head(bytes) else {
             return Use::Over;
         };
-        let left_ms = record.idle_at_ms.saturating_sub(self.clock.boot_ms());
-        if left_ms == 0 || !self.is_of_this_boot(&record.boot) {
-            Use::Over
+        let now_ms = self.clock.now_ms();
+        let left_ms = if self.is_of_this_boot(&record.boot) {
+            record.idle_at_ms.saturating_sub(self.clock.boot_ms())
         } else {
-            Use::Until(self.clock.now_ms().saturating_add(left_ms))
+            record.keep_until_ms.saturating_sub(now_ms)
+        };
+        match left_ms {
+            0 => Use::Over,
+            _ => Use::Until(now_ms.saturating_add(left_ms)),
         }
     }
 
@@ -269,11 +281,18 @@ impl Ledger {
     }
 
     fn write<T: Serialize>(&self, id: &Id, now: Now, idle_at_ms: u64, state: T) -> Result<Written> {
-        let record = Record::new(id, &self.boot, idle_at_ms, state);
         let idle_in_ms = idle_at_ms.saturating_sub(now.ms);
+        let keep_until_ms = self.clock.now_ms().saturating_add(idle_in_ms);
+        let record = Record {
+            id: id.clone(),
+            boot: self.boot.clone(),
+            idle_at_ms,
+            keep_until_ms,
+            state,
+        };
         Ok(Written {
             bytes: record.encode()?,
-            keep_until_ms: self.clock.now_ms().saturating_add(idle_in_ms),
+            keep_until_ms,
         })
     }
 
@@ -285,14 +304,14 @@ impl Ledger {
     fn now(&self) -> Now {
         Now {
             ms: self.clock.boot_ms(),
-            fence: self.clock.now_ms().saturating_mul(1000),
+            fence: self.clock.now_us(),
         }
     }
 }
 
 /// Decodes the record of this id; a damaged one counts as absent.
 fn decode<T: DeserializeOwned>(id: &Id, bytes: &[u8]) -> Option<Record<T>> {
-    let record = Record::decode(bytes).filter(|record| record.id() == id);
+    let record = Record::decode(bytes).filter(|record| record.id == *id);
     if record.is_none() {
         let name = id.name.escape_ascii();
         tracing::warn!(%name, "the record of a lease is damaged; it counts as absent");

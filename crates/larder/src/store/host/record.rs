@@ -28,11 +28,12 @@ pub(in crate::store) struct Id {
 /// A record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record<T> {
-    id: Id,
+    pub(super) id: Id,
     /// The start of the host that the times of leases count from; empty: not known.
     pub(super) boot: String,
-    /// When the record says nothing any more, by the clock of leases.
+    /// When the record says nothing any more: by the clock of leases, and in ms since the Unix epoch.
     pub(super) idle_at_ms: u64,
+    pub(super) keep_until_ms: u64,
     pub(super) state: T,
 }
 
@@ -43,21 +44,6 @@ impl Id {
             space: Bytes::copy_from_slice(space.as_bytes()),
             name: Bytes::copy_from_slice(name),
         }
-    }
-}
-
-impl<T> Record<T> {
-    pub(super) fn new(id: &Id, boot: &str, idle_at_ms: u64, state: T) -> Self {
-        Self {
-            id: id.clone(),
-            boot: boot.to_owned(),
-            idle_at_ms,
-            state,
-        }
-    }
-
-    pub(super) fn id(&self) -> &Id {
-        &self.id
     }
 }
 
@@ -82,6 +68,12 @@ impl<T: DeserializeOwned> Record<T> {
     }
 }
 
+/// Returns whose record the bytes are; `None`: they are damaged.
+#[cfg(feature = "file")]
+pub(in crate::store) fn id_of(bytes: &[u8]) -> Option<Id> {
+    decode_head(bytes).map(|record| record.id)
+}
+
 /// Decodes a record but for its state.
 pub(super) fn decode_head(bytes: &[u8]) -> Option<Record<IgnoredAny>> {
     Record::decode(bytes)
@@ -100,15 +92,21 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_and_every_flipped_bit_is_noticed() {
-        let bytes = Record::new(&id(), "boot", 7, Lease::default()).encode();
-        let bytes = bytes.unwrap();
+        let bytes = Record {
+            id: id(),
+            boot: "boot".to_owned(),
+            idle_at_ms: 7,
+            keep_until_ms: 8,
+            state: Lease::default(),
+        };
+        let bytes = bytes.encode().unwrap();
         let record = Record::<Lease>::decode(&bytes).unwrap();
         assert_eq!(
-            (record.id(), &*record.boot, record.idle_at_ms),
-            (&id(), "boot", 7)
+            (record.id, &*record.boot, record.idle_at_ms),
+            (id(), "boot", 7)
         );
         assert_eq!(record.state, Lease::default());
-        assert_eq!(decode_head(&bytes).unwrap().id(), &id());
+        assert_eq!(decode_head(&bytes).unwrap().id, id());
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);

@@ -118,6 +118,7 @@ impl Builder {
                     server: Server::new(self.options),
                     registers: Registers::default(),
                     clock: self.clock,
+                    bells: Arc::default(),
                 }),
             });
         };

@@ -182,6 +182,7 @@ impl Driver {
             batch.replies.push(Reply {
                 code: head.code,
                 cas: head.cas,
+                ttl_s: head.ttl_s,
                 body,
             });
         }

@@ -32,6 +32,9 @@ const ITEM_OVERHEAD_BYTES: usize = 59;
 enum Kind {
     Entry = b'e',
     Register = b'g',
+    Lock = b'l',
+    Fences = b'f',
+    HoldTimes = b't',
 }
 
 /// The name of an item: kind, namespace, `:` and key. It is put together where it is written.
@@ -58,6 +61,33 @@ impl<'a> ItemKey<'a> {
             kind: Kind::Register,
             namespace: namespace.as_bytes(),
             key: b"",
+        }
+    }
+
+    /// Returns the name of a lock. Spaces of leases have no such names as those of caches.
+    pub(super) fn lock(space: &'a Namespace, name: &'a [u8]) -> Self {
+        Self {
+            kind: Kind::Lock,
+            namespace: space.as_bytes(),
+            key: name,
+        }
+    }
+
+    /// Returns the name of what the fences of a space start from.
+    pub(super) fn fences(space: &'a Namespace) -> Self {
+        Self {
+            kind: Kind::Fences,
+            namespace: space.as_bytes(),
+            key: b"",
+        }
+    }
+
+    /// Returns the name of the hold times of a lock.
+    pub(super) fn hold_times(space: &'a Namespace, name: &'a [u8]) -> Self {
+        Self {
+            kind: Kind::HoldTimes,
+            namespace: space.as_bytes(),
+            key: name,
         }
     }
 
@@ -111,6 +141,9 @@ impl<'a> ItemKey<'a> {
         let kind: &[u8] = match self.kind {
             Kind::Entry => b"e",
             Kind::Register => b"g",
+            Kind::Lock => b"l",
+            Kind::Fences => b"f",
+            Kind::HoldTimes => b"t",
         };
         [kind, self.namespace, b":", self.key]
     }

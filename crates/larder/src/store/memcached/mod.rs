@@ -13,6 +13,7 @@ mod builder;
 mod connect;
 mod driver;
 mod frame;
+mod locks;
 mod pipe;
 mod read;
 mod register;
@@ -29,12 +30,14 @@ use async_trait::async_trait;
 
 pub use self::builder::Builder;
 use self::frame::{ItemKey, MAX_NAMESPACE_BYTES};
+use self::locks::Locks;
 use self::register::Registers;
 use self::server::Server;
 use super::{Capabilities, Entry, NodeStatus, Store, StoreStats, Write};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
+use crate::lease::{Bells, LockStore};
 
 const NAME: &str = "memcached";
 
@@ -55,6 +58,14 @@ const NAME: &str = "memcached";
 /// namespace may leave its key absent. A delete that meets the very first put over an entry that was cleared or has expired
 /// removes it and may report that there was none.
 ///
+/// # Locks
+/// Advisory: the server may evict a lock, or be restarted, while somebody holds it. A lease lasts up to two seconds longer
+/// than asked for, as the server counts whole seconds. Whoever asks first after that is next; those who wait have no
+/// order, and are woken only by a release in their own process. Fences grow while the server keeps its data, and after
+/// that as well where the clocks of its clients agree. An attempt that failed half-way may take the lock for as long as its lease
+/// would have lasted. No semaphores, no rate limiters, no listing. Taking a lock costs one round trip, extending and
+/// releasing it two.
+///
 /// # Connections
 /// They belong to the runtime of the call that opened them, and are opened anew once that runtime has shut down. Where it
 /// stands still instead, the next call from another one times out, and the connection is opened anew there.
@@ -68,6 +79,8 @@ struct Inner {
     server: Server,
     registers: Registers,
     clock: Clock,
+    /// Who waits for a lock in this process.
+    bells: Arc<Bells>,
 }
 
 impl Memcached {
@@ -112,12 +125,17 @@ impl Store for Memcached {
             shared: true,
             counters: true,
             sorted_sets: true,
+            locks: true,
             ..Capabilities::default()
         }
     }
 
     fn clock(&self) -> Clock {
         self.inner.clock.clone()
+    }
+
+    fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
+        Some(Arc::new(Locks(self.clone())))
     }
 
     fn connection_epoch(&self) -> u64 {

@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(super) struct Reply {
     pub(super) code: Code,
     pub(super) cas: u64,
+    /// How many seconds it has left, if that was asked and it ends.
+    pub(super) ttl_s: Option<u64>,
     pub(super) body: Bytes,
 }
 

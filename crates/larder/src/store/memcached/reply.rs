@@ -49,6 +49,8 @@ pub(super) struct Head {
     pub(super) opaque: Option<u64>,
     /// The item's version; 0 unless it was asked for.
     pub(super) cas: u64,
+    /// The seconds that the item has left; `None` unless that was asked and it ends.
+    pub(super) ttl_s: Option<u64>,
     /// The item's bytes, or the name and value of a statistic.
     pub(super) body: Range<usize>,
     /// The length of the whole reply.
@@ -95,11 +97,12 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
         }
         _ => return Err(Malformed),
     };
-    let (opaque, cas) = parse_flags(rest)?;
+    let Flags { opaque, cas, ttl_s } = parse_flags(rest)?;
     Ok(Parsed::Whole(Head {
         code,
         opaque,
         cas,
+        ttl_s,
         body: 0..0,
         len: newline + 1,
     }))
@@ -113,7 +116,7 @@ fn parse_value(input: &[u8], rest: &[u8], body_at: usize) -> Result<Parsed, Malf
     if size > MAX_FRAME_BYTES {
         return Err(Malformed);
     }
-    let (opaque, cas) = parse_flags(flags)?;
+    let Flags { opaque, cas, ttl_s } = parse_flags(flags)?;
     let end = body_at + size;
     let len = end + LINE_END.len();
     if input.len() < len {
@@ -126,6 +129,7 @@ fn parse_value(input: &[u8], rest: &[u8], body_at: usize) -> Result<Parsed, Malf
         code: Code::Value,
         opaque,
         cas,
+        ttl_s,
         body: body_at..end,
         len,
     }))
@@ -139,6 +143,7 @@ fn text(code: Code, line: &[u8], newline: usize) -> Head {
         code,
         opaque: None,
         cas: 0,
+        ttl_s: None,
         body: start..line.len(),
         len: newline + 1,
     }
@@ -152,19 +157,29 @@ fn server_error(message: &[u8]) -> Code {
     }
 }
 
-/// Returns the opaque token and the version among the flags; flags that nobody asked for do no harm.
-fn parse_flags(mut flags: &[u8]) -> Result<(Option<u64>, u64), Malformed> {
-    let (mut opaque, mut cas) = (None, 0);
+/// What the flags of a reply say.
+#[derive(Debug, Default)]
+struct Flags {
+    opaque: Option<u64>,
+    cas: u64,
+    ttl_s: Option<u64>,
+}
+
+/// Reads the flags; those that nobody asked for do no harm.
+fn parse_flags(mut flags: &[u8]) -> Result<Flags, Malformed> {
+    let mut found = Flags::default();
     while !flags.is_empty() {
         let (flag, rest) = split(flags);
         match flag {
-            [b'O', token @ ..] => opaque = Some(parse_number(token, 16).ok_or(Malformed)?),
-            [b'c', token @ ..] => cas = parse_number(token, 10).ok_or(Malformed)?,
+            [b'O', token @ ..] => found.opaque = Some(parse_number(token, 16).ok_or(Malformed)?),
+            [b'c', token @ ..] => found.cas = parse_number(token, 10).ok_or(Malformed)?,
+            b"t-1" => found.ttl_s = None,
+            [b't', token @ ..] => found.ttl_s = Some(parse_number(token, 10).ok_or(Malformed)?),
             _ => {}
         }
         flags = rest;
     }
-    Ok((opaque, cas))
+    Ok(found)
 }
 
 fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
@@ -210,6 +225,8 @@ mod tests {
             (Code::Value, Some(0x1f), 77)
         );
         assert_eq!(&value[head.body.clone()], b"a\r\nbc");
+        assert_eq!(whole(b"VA 0 c7 t90 O1\r\n\r\n").ttl_s, Some(90));
+        assert_eq!(whole(b"VA 0 c7 t-1 O1\r\n\r\n").ttl_s, None);
         let next = whole(&value[head.len..]);
         assert_eq!((next.code, next.opaque), (Code::Done, Some(2)));
         for (line, code) in [
@@ -252,6 +269,7 @@ mod tests {
             "VA 99999999999999999999 O1\r\n",
             "HD Oxyz\r\n",
             "HD O\r\n",
+            "HD t-2 O1\r\n",
             "MN O1\r\n",
             "EN O11111111111111111\r\n",
             &over,

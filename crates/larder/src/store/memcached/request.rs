@@ -124,6 +124,13 @@ impl Batch {
         self.finish();
     }
 
+    /// Reads an item with its version and its remaining lifetime.
+    pub(super) fn look(&mut self, key: &ItemKey<'_>) {
+        self.start(b"mg ", key);
+        self.bytes.extend_from_slice(b" v c t");
+        self.finish();
+    }
+
     /// Stores an item.
     pub(super) fn set(&mut self, key: &ItemKey<'_>, mode: Mode, item: Item<'_>) {
         self.bytes.extend_from_slice(b"ms ");

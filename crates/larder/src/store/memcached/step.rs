@@ -231,6 +231,7 @@ mod tests {
         Reply {
             code,
             cas: 0,
+            ttl_s: None,
             body: Bytes::new(),
         }
     }

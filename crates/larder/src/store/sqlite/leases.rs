@@ -75,7 +75,8 @@ pub(super) fn any_due(connection: &Connection, now_ms: u64) -> rusqlite::Result<
         .query_row([signed(now_ms)], |row| row.get(0))
 }
 
-/// Removes rows whose time to be kept is over, unless the clock of leases disagrees; returns how many it looked at.
+/// Removes rows whose time to be kept is over, unless their records disagree, since the date may have been moved; returns
+/// how many it looked at.
 pub(super) fn prune(
     connection: &Connection,
     ledger: &Ledger,

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod leases;
 mod rivals;
 mod safety;
 mod upkeep;

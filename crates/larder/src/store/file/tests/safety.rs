@@ -131,7 +131,15 @@ fn hostile_keys_stay_inside_and_apart() {
     }
     for path in tree(store.disk.layout.root()) {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let ours = ["larder-file.v1", "locks", "quarantine", "trash"].contains(&name)
+        let ours = [
+            "larder-file.v1",
+            "leases",
+            "locks",
+            "owners",
+            "quarantine",
+            "trash",
+        ]
+        .contains(&name)
             || name.starts_with("ns-")
             || is_level(name)
             || Digest::parse(name.as_bytes()).is_some();
