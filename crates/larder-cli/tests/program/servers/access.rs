@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
-use larder::{Cache, RedisStore, Store, Ttl};
+use larder::lock::{Answer, Ask, HOLD_TIMES, LockStore, Owner, Rate};
+use larder::{Cache, Glob, Namespace, RedisStore, Store, Ttl};
 use xtask::servers::private::{RedisCluster, RedisServer};
 
 use super::{cluster, home, memcached, provided, redis};
@@ -77,6 +80,8 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
     let report = home.run("doctor --json").json();
     assert_eq!(report["nodes"][0]["persistence"], "none", "{report}");
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let locks = store.lock_store().unwrap();
+    runtime.block_on(use_locks(locks, &Namespace::new(prefix, "locks", 1)));
     runtime.block_on(async {
         let cache = Cache::builder(store).prefix(prefix).build().unwrap();
         cache.set("k", &1).await.unwrap();
@@ -96,6 +101,48 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
         cache.clear().await.unwrap();
         cache.prune(1000).await.unwrap();
     });
+}
+
+/// Uses everything that locks can do.
+async fn use_locks(locks: Arc<dyn LockStore>, space: &Namespace) {
+    let ask = |owner: &Owner| Ask {
+        owner: owner.clone(),
+        permits: 1,
+        ttl_ms: 60_000,
+        heartbeat_ms: Some(60_000),
+        barge: false,
+    };
+    let (holder, waiter) = (Owner::new(), Owner::new());
+    let granted = locks.acquire(space, b"a", &ask(&holder)).await.unwrap();
+    assert!(matches!(granted, Answer::Granted { .. }));
+    let extended = locks.extend(space, b"a", &holder, 60_000).await;
+    assert!(extended.unwrap());
+    let listener = locks.listen(space, b"a", &waiter).await;
+    for owner in [&waiter, &Owner::new()] {
+        let busy = locks.acquire(space, b"a", &ask(owner)).await.unwrap();
+        assert!(matches!(busy, Answer::Busy { .. }));
+    }
+    let listed = locks.list(space, &Glob::all(), 9).await.unwrap();
+    assert_eq!((listed.len(), listed[0].waiters), (1, 2));
+    let released = locks.release(space, b"a", &holder, Some(1)).await;
+    assert!(released.unwrap());
+    let rung = tokio::time::timeout(Duration::from_secs(5), listener.rung());
+    rung.await.expect("the waiter is called");
+    for _ in 0..HOLD_TIMES + 1 {
+        locks.release(space, b"b", &holder, Some(1)).await.unwrap();
+    }
+    let held = locks.hold_times(space, b"b").await.unwrap();
+    assert_eq!(held.len(), HOLD_TIMES);
+    assert_eq!(locks.evict(space, b"a").await.unwrap(), 0);
+    let rate = Rate {
+        tokens: 1,
+        interval_ms: 1000,
+        burst: 1,
+    };
+    assert!(locks.take(space, b"a", &rate, 1).await.unwrap().allowed);
+    drop(listener);
+    // The channel is left in the background.
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 #[test]
