@@ -51,10 +51,9 @@ if free > 0 and (ARGV[5] == '1' or ahead < free) then
   end
   -- At least the time of day: fences grow even if the lease was lost.
   fence = math.max(fence + 1, us)
-  local holder = string.format('%.0f %.0f %.0f', now + ttl, fence, now)
-  redis.call('HSET', KEYS[1], 'f', string.format('%.0f', fence), own, holder)
-  local keep_ms = math.max(last_end, now + ttl) - now + ARGV[7]
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', keep_ms))
+  local text = string.format('%.0f', fence)
+  redis.call('HSET', KEYS[1], 'f', text, own, (now + ttl) .. ' ' .. text .. ' ' .. now)
+  redis.call('PEXPIRE', KEYS[1], math.max(last_end, now + ttl) - now + ARGV[7])
   if waiters > 0 and free > 1 then
     call_first(KEYS[2], KEYS[1])
   end
@@ -73,7 +72,7 @@ if ARGV[4] ~= '' then
     end
     redis.call('ZADD', KEYS[2], number, ARGV[1])
   end
-  redis.call('ZADD', KEYS[3], string.format('%.0f', now + ARGV[4]), ARGV[1])
+  redis.call('ZADD', KEYS[3], now + ARGV[4], ARGV[1])
   keep(KEYS[2], ARGV[4] + 1000, ARGV[4] + 10000)
   keep(KEYS[3], ARGV[4] + 1000, ARGV[4] + 10000)
 end
