@@ -2,7 +2,8 @@
 //!
 //! A *law* is a function that holds for every [`Store`](crate::store::Store); [`store_conformance!`](crate::store_conformance)
 //! makes a test of each. [`FlakyStore`] lets any store fail on demand, [`LoadCounter`] counts what a loader
-//! does, and [`ManualClock`](crate::ManualClock) lets time pass without waiting.
+//! does, [`SectionHistory`] judges what happened under a lock, and [`ManualClock`](crate::ManualClock) lets time pass
+//! without waiting.
 //! Nothing here is needed by, or known to, the rest of the crate.
 
 mod entry;

@@ -507,6 +507,10 @@ impl LockStore for BrokenLocks {
         Ok(taken)
     }
 
+    fn is_fair(&self) -> bool {
+        self.inner.is_fair()
+    }
+
     async fn listen(&self, space: &Namespace, name: &[u8], owner: &Owner) -> Listener {
         let (space, name) = self.place(space, name);
         if self.is(Flaw::IsDeaf) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod flaws;
+mod plain;
 
 use std::panic;
 use std::sync::Arc;
@@ -15,28 +16,29 @@ use larder::testing::store::{
     StoreUnderTest, check, contention, health, limiters, lock_lists, lock_names, lock_queues,
     locks, semaphores,
 };
-use larder::{Clock, Glob, ManualClock, Namespace, Result};
+use larder::{Clock, Glob, ManualClock, Namespace, Result, store_conformance};
 
 use self::flaws::{BrokenLocks, Flaw};
+use self::plain::PlainLocks;
 
-/// A sound store of entries with broken locks.
+/// A sound store of entries with other locks.
 #[derive(Debug)]
-struct Broken {
+struct Relocked {
     inner: Memory,
-    locks: BrokenLocks,
-    flaw: Flaw,
+    locks: Option<Arc<dyn LockStore>>,
+    can: Capabilities,
+    /// What clearing frees.
+    cleared: Option<BrokenLocks>,
 }
 
 #[async_trait]
-impl Store for Broken {
+impl Store for Relocked {
     fn name(&self) -> &'static str {
-        "broken"
+        "relocked"
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut can = self.inner.capabilities();
-        can.limiters &= self.flaw != Flaw::Modest;
-        can
+        self.can
     }
 
     fn clock(&self) -> Clock {
@@ -44,7 +46,7 @@ impl Store for Broken {
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
-        (self.flaw != Flaw::Boastful).then(|| Arc::new(self.locks.clone()) as Arc<dyn LockStore>)
+        self.locks.clone()
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
@@ -56,8 +58,8 @@ impl Store for Broken {
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        if self.flaw == Flaw::ClearsLocks {
-            self.locks.free_all().await?;
+        if let Some(locks) = &self.cleared {
+            locks.free_all().await?;
         }
         self.inner.clear(namespace).await
     }
@@ -77,12 +79,40 @@ impl Store for Broken {
     }
 }
 
+fn memory(time: &ManualClock) -> Memory {
+    let store = Memory::builder().clock(time.clock()).build();
+    store.expect("a store in memory")
+}
+
 fn broken(flaw: Flaw) -> StoreUnderTest {
     let time = ManualClock::new();
-    let inner = Memory::builder().clock(time.clock()).build();
-    let inner = inner.expect("a store in memory");
+    let inner = memory(&time);
     let locks = BrokenLocks::new(&inner, flaw);
-    StoreUnderTest::new(Broken { inner, locks, flaw }).time(time)
+    let mut can = inner.capabilities();
+    can.limiters &= flaw != Flaw::Modest;
+    let store = Relocked {
+        inner,
+        can,
+        cleared: (flaw == Flaw::ClearsLocks).then(|| locks.clone()),
+        locks: (flaw != Flaw::Boastful).then(|| Arc::new(locks) as _),
+    };
+    StoreUnderTest::new(store).time(time)
+}
+
+/// Sound locks that can do as little as locks may.
+fn plain() -> StoreUnderTest {
+    let time = ManualClock::new();
+    let inner = memory(&time);
+    let mut can = inner.capabilities();
+    (can.fair_locks, can.durable_fences) = (false, false);
+    (can.locks_freed_on_death, can.limiters) = (false, false);
+    let store = Relocked {
+        inner,
+        can,
+        cleared: None,
+        locks: Some(Arc::new(PlainLocks::new())),
+    };
+    StoreUnderTest::new(store).time(time)
 }
 
 /// Makes a test that the law holds for sound locks, and fails for those with the flaw.
@@ -98,6 +128,9 @@ macro_rules! caught {
         )*
     };
 }
+
+// The laws ask nothing of plain locks that they cannot do.
+store_conformance!(plain_locks, plain());
 
 // Holders and their leases.
 caught! {

@@ -3,11 +3,8 @@
 -- ARGV: 1 owner     2 permits     3 ttl in ms     4 heartbeat in ms; '': it does not wait     5 '1': before all who wait
 --       6 the most waiters     7 how long an idle lease is kept, in ms
 -- Returns: { 1, fence, ms left }; { 0, how many are ahead, ms until asking again can help }; { 2 }: too many wait
-local us = now_us()
-local now = math.floor(us / 1000)
 local own, permits, ttl = 'h' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fence, ticket, held, first_end, last_end, ended = 0, nil, 0, now, now, nil
-local fields = redis.call('HGETALL', KEYS[1])
 for at = 1, #fields, 2 do
   local name, value = fields[at], fields[at + 1]
   if name == 'f' then
