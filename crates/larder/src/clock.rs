@@ -189,6 +189,13 @@ impl Default for ManualClock {
 mod tests {
     use super::*;
 
+    #[cfg(all(target_os = "linux", feature = "sqlite"))]
+    #[test]
+    fn a_start_of_this_host_has_a_name() {
+        assert!(!Clock::system().boot_id().is_empty());
+        assert_eq!(ManualClock::new().clock().boot_id(), "");
+    }
+
     #[test]
     fn system_clock_moves_and_never_goes_back() {
         let clock = Clock::system();

@@ -148,7 +148,7 @@ mod tests {
         ear_a.rung().await;
         let silent = tokio::time::timeout(std::time::Duration::from_millis(5), ear_b.rung());
         assert!(silent.await.is_err());
-        bells.ring_all(b"x");
+        bells.ring_channel(b"x");
         ear_a.rung().await;
         ear_b.rung().await;
         drop((ear_a, ear_b));

@@ -111,7 +111,8 @@ fn as_text<S: serde::Serializer>(name: &Key, serializer: S) -> Result<S::Ok, S::
 /// # Guarantees
 /// Each call is one atomic step on its name. Time is the store's: the server's clock, or the host's clock that no
 /// change of date moves. Of one name, no two owners hold more permits than the smallest `permits` that both asked
-/// with, unless the store lost data or an operator evicted a holder; fences grow with each grant, also then.
+/// with, unless the store lost data or an operator evicted a holder; fences grow with each grant, also then: to no less
+/// than the time of day in us.
 ///
 /// # Errors
 /// Of all methods: `Unavailable`, `Timeout`: the change was made or was not; asking again with the same owner is safe.
@@ -133,8 +134,8 @@ pub trait LockStore: fmt::Debug + Send + Sync + 'static {
         ttl_ms: u64,
     ) -> Result<bool>;
 
-    /// Ends the owner's lease and its place in the queue; `false`: it held no lease. Remembers how long it was held,
-    /// if told.
+    /// Ends the owner's lease and its place in the queue; `false`: it held no lease. One that has ended may
+    /// count as held as long as nobody else was let in. Remembers how long it was held, if told.
     async fn release(
         &self,
         space: &Namespace,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Ask, HOLD_TIMES, HOLD_TIMES_MS, HolderStatus, IDLE_MS, MAX_WAITERS, Owner};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Heartbeats that follow each other within this part of their time count as one.
+const YOUNG_PART: u64 = 8;
+
 /// When a rule is applied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -40,6 +43,15 @@ struct Waiter {
     poll_by_ms: u64,
 }
 
+impl Waiter {
+    /// Notes a heartbeat, unless the former one is so young that it need not be written down.
+    fn note(&mut self, poll_by_ms: u64, heartbeat_ms: u64) {
+        if poll_by_ms.saturating_sub(self.poll_by_ms) >= heartbeat_ms / YOUNG_PART {
+            self.poll_by_ms = poll_by_ms;
+        }
+    }
+}
+
 /// What a release did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Released {
@@ -66,7 +78,7 @@ impl Lease {
             return Ok(self.grant(ask, now));
         }
         if let Some(heartbeat_ms) = ask.heartbeat_ms {
-            self.wait(&ask.owner, place, now.ms.saturating_add(heartbeat_ms))?;
+            self.wait(&ask.owner, place, heartbeat_ms, now)?;
         }
         let retry_ms = self.next_event_ms(ahead, now.ms);
         let ahead = ahead as u64;
@@ -90,8 +102,9 @@ impl Lease {
 
     /// Ends a lease or a place in the queue; see [`super::LockStore::release`].
     pub(crate) fn release(&mut self, owner: &Owner, held_ms: Option<u64>, now: Now) -> Released {
-        self.settle(now.ms);
+        // A lease that has ended counts as held as long as nobody else was let in, which settles who holds one.
         let was_held = self.holder(owner).is_some();
+        self.settle(now.ms);
         self.holders.retain(|h| h.owner != *owner);
         self.waiters.retain(|w| w.owner != *owner);
         if let Some(held_ms) = held_ms {
@@ -186,9 +199,16 @@ impl Lease {
         }
     }
 
-    fn wait(&mut self, owner: &Owner, place: Option<usize>, poll_by_ms: u64) -> Result<()> {
+    fn wait(
+        &mut self,
+        owner: &Owner,
+        place: Option<usize>,
+        heartbeat_ms: u64,
+        now: Now,
+    ) -> Result<()> {
+        let poll_by_ms = now.ms.saturating_add(heartbeat_ms);
         match place {
-            Some(place) => self.waiters[place].poll_by_ms = poll_by_ms,
+            Some(place) => self.waiters[place].note(poll_by_ms, heartbeat_ms),
             None if self.waiters.len() >= MAX_WAITERS => return Err(too_many_waiters()),
             None => self.waiters.push_back(Waiter {
                 owner: owner.clone(),

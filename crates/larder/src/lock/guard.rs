@@ -33,8 +33,9 @@ impl LockGuard {
         Self { held }
     }
 
-    /// Returns the fence of this grant: greater than that of every earlier grant of this name, also across restarts of
-    /// the store. What the lock protects should remember the greatest it has seen and refuse smaller ones.
+    /// Returns the fence of this grant: greater than that of every earlier grant of this name. A store that lost its
+    /// data goes on from the time of day in us, which is greater as long as its servers agree on the date. What the lock
+    /// protects should remember the greatest it has seen and refuse smaller ones.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.held.fence

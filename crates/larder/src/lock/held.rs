@@ -218,6 +218,11 @@ impl Held {
         }
     }
 
+    /// Ends the hold because the process ends: its holder hears that it is lost, and nobody is alarmed.
+    pub(super) fn abandon(&self) {
+        self.leave(Phase::Lost);
+    }
+
     /// Leaves the phase of holding, once.
     fn leave(&self, next: Phase) -> bool {
         let left = self.phase.send_if_modified(|phase| {

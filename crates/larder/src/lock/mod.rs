@@ -116,7 +116,8 @@ impl Locks {
 
     /// Returns a semaphore: a lock that `permits` owners can hold at a time, 1 to [`MAX_PERMITS`].
     ///
-    /// All who use the name should give the same number; if they do not, each grants by its own.
+    /// All who use the name should give the same number; if they do not, each grants by its own. A fence tells its
+    /// holder from others, but what a semaphore protects cannot refuse smaller ones: other holders have them by right.
     pub fn semaphore<'a>(&self, name: impl Into<KeyRef<'a>>, permits: u32) -> Lock {
         Lock::new(self.clone(), Sort::Semaphore(permits), name.into().to_key())
     }

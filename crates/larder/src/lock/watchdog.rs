@@ -107,7 +107,7 @@ impl Watchdog {
     /// Ends all leases and waits until the store knows.
     pub(super) async fn release_all(&self) -> Result<()> {
         let all: Vec<_> = self.leases().by_due.values().cloned().collect();
-        all.iter().for_each(|held| held.lose());
+        all.iter().for_each(|held| held.abandon());
         let released = join_all(all.iter().map(|held| held.release())).await;
         let mut behind = {
             let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);

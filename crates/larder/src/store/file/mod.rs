@@ -81,8 +81,8 @@ const MAX_BRIEF_BYTES: usize = 64 << 10;
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a small file of its own, which `clear` does not remove. A process that uses them keeps a file locked in
-/// `owners/`, so that what it holds is free at once when it is killed, and not before its time when it only stands
-/// still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers must share
+/// `owners/` while the store is open, so that what it holds is free at once when it is killed or closes its last handle,
+/// and not before its time when it only stands still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers must share
 /// the kernel and the directory.
 #[derive(Debug, Clone)]
 pub struct File {

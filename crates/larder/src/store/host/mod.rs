@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -35,6 +36,9 @@ use crate::key::{Key, Namespace};
 use crate::lease::{
     Answer, Ask, Bells, Bucket, Lease, Listener, LockStatus, LockStore, Now, Owner, Rate, Taken,
 };
+
+/// How long the first waiter sleeps between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A change of one record.
 #[derive(Debug, Clone)]
@@ -439,6 +443,11 @@ impl<R: Records> LockStore for R {
             (Outcome::Taken(taken), _) => Ok(taken),
             (other, _) => Err(unexpected(other)),
         }
+    }
+
+    /// Nobody tells a waiter of a release in another process.
+    fn longest_pause(&self) -> Duration {
+        LONGEST_PAUSE
     }
 
     async fn listen(&self, space: &Namespace, name: &[u8], owner: &Owner) -> Listener {

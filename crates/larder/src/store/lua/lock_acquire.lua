@@ -3,11 +3,8 @@
 -- ARGV: 1 owner     2 permits     3 ttl in ms     4 heartbeat in ms; '': it does not wait     5 '1': before all who wait
 --       6 the most waiters     7 how long an idle lease is kept, in ms
 -- Returns: { 1, fence, ms left }; { 0, how many are ahead, ms until asking again can help }; { 2 }: too many wait
-local us = now_us()
-local now = math.floor(us / 1000)
 local own, permits, ttl = 'h' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fence, ticket, held, first_end, last_end, ended = 0, nil, 0, now, now, nil
-local fields = redis.call('HGETALL', KEYS[1])
 for at = 1, #fields, 2 do
   local name, value = fields[at], fields[at + 1]
   if name == 'f' then
@@ -51,10 +48,9 @@ if free > 0 and (ARGV[5] == '1' or ahead < free) then
   end
   -- At least the time of day: fences grow even if the lease was lost.
   fence = math.max(fence + 1, us)
-  local holder = string.format('%.0f %.0f %.0f', now + ttl, fence, now)
-  redis.call('HSET', KEYS[1], 'f', string.format('%.0f', fence), own, holder)
-  local keep_ms = math.max(last_end, now + ttl) - now + ARGV[7]
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', keep_ms))
+  local text = string.format('%.0f', fence)
+  redis.call('HSET', KEYS[1], 'f', text, own, (now + ttl) .. ' ' .. text .. ' ' .. now)
+  redis.call('PEXPIRE', KEYS[1], math.max(last_end, now + ttl) - now + ARGV[7])
   if waiters > 0 and free > 1 then
     call_first(KEYS[2], KEYS[1])
   end
@@ -73,7 +69,7 @@ if ARGV[4] ~= '' then
     end
     redis.call('ZADD', KEYS[2], number, ARGV[1])
   end
-  redis.call('ZADD', KEYS[3], string.format('%.0f', now + ARGV[4]), ARGV[1])
+  redis.call('ZADD', KEYS[3], now + ARGV[4], ARGV[1])
   keep(KEYS[2], ARGV[4] + 1000, ARGV[4] + 10000)
   keep(KEYS[3], ARGV[4] + 1000, ARGV[4] + 10000)
 end

@@ -9,5 +9,5 @@ if (tonumber(ends) or 0) <= now then
 end
 -- Before the rest: a server that is out of memory lets a script go on that has begun to write.
 keep(KEYS[1], ARGV[2] + ARGV[3], ARGV[2] + ARGV[3])
-redis.call('HSET', KEYS[1], own, string.format('%.0f', now + ARGV[2]) .. rest)
+redis.call('HSET', KEYS[1], own, (now + ARGV[2]) .. rest)
 return 1

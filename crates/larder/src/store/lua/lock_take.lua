@@ -29,5 +29,5 @@ else
   taken, missing = 0, cost - level
 end
 local bucket = string.format('%.0f %.0f %.0f', level, interval, at)
-redis.call('SET', KEYS[1], bucket, 'PX', string.format('%.0f', fill_ms))
+redis.call('SET', KEYS[1], bucket, 'PX', fill_ms)
 return { taken, math.floor(level / interval), math.ceil(missing / tokens) }

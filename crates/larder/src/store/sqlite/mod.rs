@@ -47,8 +47,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
-/// file locked in `<file>.owners/`, so that what it holds is free at once when it is killed, and not before its time when
-/// it only stands still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers
+/// file locked in `<file>.owners/` while the store is open, so that what it holds is free at once when it is killed or
+/// closes its last handle, and not before its time when it only stands still. A restart of the host frees everything; fences go on. Not for NFS; processes in several containers
 /// must share the kernel and the directory.
 #[derive(Debug, Clone)]
 pub struct Sqlite {

@@ -38,8 +38,8 @@ const QUEUE: u8 = b'q';
 const POLL_BY: u8 = b'w';
 const HISTORY: u8 = b'h';
 const BUCKET: u8 = b'b';
-/// The longest lease and heartbeat, in ms: some thousand years. With it, the numbers of Lua stay exact.
-const MAX_MS: u64 = 1 << 47;
+/// The longest lease and heartbeat, in ms: 300 years. With it, times have 14 digits, which Lua writes exactly.
+const MAX_MS: u64 = 10_000_000_000_000;
 
 /// The lock store of a Redis store.
 pub(super) struct Leases {

@@ -77,6 +77,13 @@ fn clients(server: &RedisServer, is_listening: bool) -> usize {
     others.filter(|line| !is_listening || listens(line)).count()
 }
 
+/// Returns how many fields the lease of the one name has.
+fn fields(server: &RedisServer) -> usize {
+    let names = now(|| server.call(&["KEYS", "{*}l:*"])).unwrap();
+    let fields = now(|| server.call(&["HKEYS", &names.items()[0].text()])).unwrap();
+    fields.items().len()
+}
+
 async fn until(what: &str, within: Duration, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
@@ -196,6 +203,7 @@ async fn head_is_called_when_permits_are_left_and_after_an_eviction() {
     assert!(locks.fence("a", &pair(&owners[2])).await.is_some());
     timeout(SOON, second.rung()).await.expect("the next");
     assert!(locks.fence("a", &pair(&owners[3])).await.is_some());
+    assert_eq!(fields(&server), 3, "a fence and two holders");
     // Nobody waits: nobody is called.
     let heard = || {
         let stats = now(|| server.call(&["INFO", "commandstats"]))
@@ -211,6 +219,11 @@ async fn head_is_called_when_permits_are_left_and_after_an_eviction() {
     assert!(locks.release("a", &owners[3]).await);
     locks.acquire("a", &pair(&owners[0])).await.unwrap();
     assert_eq!(heard(), before);
+    // And nobody looks at the queue, after whichever call it became empty.
+    assert_eq!(fields(&server), 2, "nobody waits");
+    assert_eq!(locks.fence("a", &ask(&owners[1])).await, None);
+    assert!(!locks.release("a", &owners[1]).await);
+    assert_eq!(fields(&server), 2, "the last waiter went");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,6 +255,31 @@ async fn user_who_may_not_publish_or_listen_has_locks_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_are_called_over_tls_with_a_login_and_over_a_socket() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(|| RedisServer::with_tls(&["--requirepass", "open"])).unwrap();
+    let (address, certificates) = server.tls().expect("a server with TLS");
+    let url = format!("rediss://:open@localhost:{}/3", address.port());
+    let encrypted = RedisStore::builder(url)
+        .ca(certificates.join("ca.pem"))
+        .connections(3)
+        .connect_timeout(SOON);
+    let socket = format!("unix://{}?pass=open&db=3", server.socket().display());
+    let (encrypted, socket) = (encrypted.connect().await, RedisStore::connect(socket).await);
+    let (encrypted, socket) = (
+        Locks::new(&encrypted.unwrap()),
+        Locks::new(&socket.unwrap()),
+    );
+    for (locks, elsewhere) in [(&encrypted, &socket), (&socket, &encrypted)] {
+        let waiting = Waiting::new(locks).await;
+        waiting.hand_over(elsewhere).await;
+        assert!(locks.release("a", &waiting.waiter).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_behind_sentinels_are_called_by_the_new_primary() {
     if !has_servers() {
         return;
@@ -257,11 +295,12 @@ async fn waiters_behind_sentinels_are_called_by_the_new_primary() {
     now(|| group.failover()).unwrap();
     // The old primary lives on as a replica: its connections may last.
     let primary = now(|| group.master()).unwrap();
-    until(
-        "it listens to the new primary",
-        Duration::from_secs(20),
-        || clients(primary, true) == 1,
-    )
+    // Sentinels listen there, too, on a channel of their own.
+    let channels = || now(|| primary.call(&["PUBSUB", "CHANNELS", "{*}l:*"])).unwrap();
+    let moved = Duration::from_secs(20);
+    until("it listens to the new primary", moved, || {
+        channels().items().len() == 1
+    })
     .await;
     drop(waiting);
     let began = Instant::now();

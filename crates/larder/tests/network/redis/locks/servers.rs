@@ -128,6 +128,7 @@ async fn waiter_behind_twenty_dead_ones_has_its_turn_once_they_are_overdue() {
     let taken = began.elapsed();
     println!("granted after {taken:?} and {polls} polls");
     // All at once, not one after the other.
+    assert!(polls < 8, "{polls}");
     assert!(taken < 2 * heartbeat, "{taken:?}");
 }
 
@@ -171,8 +172,14 @@ async fn leases_end_by_the_clock_of_the_server_and_leave_nothing_for_ever() {
     }
     sleep(Duration::from_millis(retry_ms + 10)).await;
     assert!(!store.extend(space, b"a", &a, 300).await.unwrap());
-    assert!(!locks.release("a", &a).await, "its lease has ended");
     assert!(locks.fence("a", &brief(&b)).await.unwrap() > first);
+    assert!(!locks.release("a", &a).await, "its lease has ended");
+    // Nor is it held between its end and the next grant.
+    locks.fence("c", &brief(&a)).await.unwrap();
+    sleep(Duration::from_millis(310)).await;
+    assert!(!locks.release("c", &a).await);
+    assert_eq!(store.evict(space, b"c").await.unwrap(), 0);
+    assert!(locks.fence("a", &brief(&b)).await.is_some());
     assert!(store.extend(space, b"a", &b, 600).await.unwrap());
     sleep(Duration::from_millis(400)).await;
     let listed = store.list(space, &Glob::all(), 9).await.unwrap();
@@ -186,6 +193,47 @@ async fn leases_end_by_the_clock_of_the_server_and_leave_nothing_for_ever() {
             .all(|(name, left)| *left > 0 && !name.contains("b:")),
         "{all:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_tokens_are_there_when_that_was_said() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let locks = Locks::on(&server).await;
+    let take = async |name: &str, rate: &Rate, tokens: u64| {
+        let taken = locks
+            .store
+            .take(&locks.space, name.as_bytes(), rate, tokens);
+        taken.await.unwrap()
+    };
+    let daily = Rate {
+        tokens: 7,
+        interval_ms: Rate::MAX_INTERVAL_MS,
+        burst: 1,
+    };
+    // From a full bucket, so that no time has passed: a seventh of a day, rounded up.
+    let refused = take("day", &daily, 2).await;
+    assert_eq!((refused.allowed, refused.remaining), (false, 1));
+    assert_eq!(refused.retry_after_ms, 12_342_858);
+    let rate = Rate {
+        tokens: 3,
+        interval_ms: 1000,
+        burst: 5,
+    };
+    let began = Instant::now();
+    let mut taken = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        let answer = take("a", &rate, 1).await;
+        taken += u64::from(answer.allowed);
+        assert_eq!(answer.allowed, answer.retry_after_ms == 0);
+        assert!(answer.retry_after_ms <= 334, "{answer:?}");
+        sleep(Duration::from_millis(answer.retry_after_ms)).await;
+    }
+    // The burst, and what came in two seconds or a little more.
+    let passed_ms = began.elapsed().as_millis() as u64 + 50;
+    assert!((10..=5 + passed_ms * 3 / 1000).contains(&taken), "{taken}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
