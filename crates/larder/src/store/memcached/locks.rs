@@ -10,6 +10,8 @@
 //! clients' clocks differ. The number is read between the addition and a last look at the item: where that is still ours,
 //! nobody has been granted the lock in between.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::frame::{Frame, ItemKey};
@@ -27,6 +29,9 @@ use crate::lease::{
     Answer, Ask, HOLD_TIMES, HOLD_TIMES_MS, Listener, LockStatus, LockStore, Owner, Rate, Taken,
 };
 use crate::store::MAX_CAS_ATTEMPTS;
+
+/// How long a waiter sleeps between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The store as a keeper of locks.
 #[derive(Debug)]
@@ -381,6 +386,15 @@ impl LockStore for Locks {
 
     async fn take(&self, _: &Namespace, _: &[u8], _: &Rate, _: u64) -> Result<Taken> {
         unsupported("rate limiters")
+    }
+
+    fn is_fair(&self) -> bool {
+        false
+    }
+
+    /// Nobody tells a waiter of a release in another process.
+    fn longest_pause(&self) -> Duration {
+        LONGEST_PAUSE
     }
 
     async fn listen(&self, space: &Namespace, name: &[u8], owner: &Owner) -> Listener {
