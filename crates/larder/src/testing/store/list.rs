@@ -127,10 +127,12 @@ macro_rules! __each_store_law {
             }
             locks {
                 asking_again_gets_the_same_grant
+                ended_lease_can_be_given_up
                 evicted_holder_holds_nothing
                 extension_counts_from_now
                 extreme_ttls_do_not_wrap
                 fences_grow_with_every_grant
+                fences_start_at_the_time_of_day
                 late_release_spares_the_next_holder
                 lease_ends_after_its_ttl_and_not_before
                 one_owner_holds_at_a_time

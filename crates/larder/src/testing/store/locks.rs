@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 
 use super::lock_space::{LONG_MS, lock, owners};
 use super::{SOON_MS, StoreUnderTest};
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::lease::{Answer, Ask, Owner};
 
@@ -64,6 +65,36 @@ pub async fn fences_grow_with_every_grant(fixture: &StoreUnderTest) -> Result<()
     locks.outlive(SOON_MS).await;
     fences.push(locks.granted(NAME, &lock(&b)).await?);
     assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
+    Ok(())
+}
+
+/// Fences start at the time of day in us, so that they grow also where everything was lost.
+pub async fn fences_start_at_the_time_of_day(fixture: &StoreUnderTest) -> Result<()> {
+    let Some(locks) = fixture.locks() else {
+        return Ok(());
+    };
+    // Locks may follow real time where the entries follow a manual clock.
+    let now_ms = [fixture.store.clock(), Clock::system()].map(|clock| clock.now_ms());
+    let before_us = (now_ms[0].min(now_ms[1]) - 1000) * 1000;
+    let fence = locks.granted(NAME, &lock(&Owner::new())).await?;
+    assert!(fence >= before_us, "{fence} is before {before_us}");
+    assert!(fence < 1 << 53, "every language can count to it");
+    Ok(())
+}
+
+/// A lease that ended unnoticed can be given up, with either answer; then the lock is free, once.
+pub async fn ended_lease_can_be_given_up(fixture: &StoreUnderTest) -> Result<()> {
+    let Some(locks) = fixture.locks() else {
+        return Ok(());
+    };
+    let [a, b, c] = owners();
+    locks.granted(NAME, &short(&a)).await?;
+    locks.outlive(SOON_MS).await;
+    locks.release(NAME, &a).await?;
+    assert!(!locks.release(NAME, &a).await?);
+    assert!(!locks.extend(NAME, &a, LONG_MS).await?);
+    locks.granted(NAME, &lock(&b)).await?;
+    locks.busy(NAME, &lock(&c)).await?;
     Ok(())
 }
 
