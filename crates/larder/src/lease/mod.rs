@@ -52,7 +52,8 @@ pub struct Ask {
     pub permits: u32,
     /// How long the lease lasts, in ms.
     pub ttl_ms: u64,
-    /// If no permit is free: wait in the queue, and lose the place unless the owner asks again within so many ms.
+    /// If no permit is free: wait in the queue, and lose the place unless the owner asks again within so many ms. Stores
+    /// may shorten it by an eighth, so that not every question must be written down.
     pub heartbeat_ms: Option<u64>,
     /// Take a free permit even if others wait.
     pub barge: bool,
@@ -147,7 +148,7 @@ pub trait LockStore: fmt::Debug + Send + Sync + 'static {
     /// Ends the leases of all holders, for operators; returns how many there were.
     async fn evict(&self, space: &Namespace, name: &[u8]) -> Result<u64>;
 
-    /// Returns the last [`HOLD_TIMES`] hold times that were remembered, in ms.
+    /// Returns the last [`HOLD_TIMES`] hold times that were remembered, in ms, the latest first.
     async fn hold_times(&self, space: &Namespace, name: &[u8]) -> Result<Vec<u64>>;
 
     /// Lists up to `limit` names in use that match, in no order. Cost: O(everything in the store).
