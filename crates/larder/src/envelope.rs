@@ -22,6 +22,7 @@ use crate::codec::{
     Compression, Encoding, MAX_PLAIN_BYTES, decode_raw, decompress, format_integer, parse_integer,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::tag::Register;
 
 /// The largest stored entry, header included: 16 MiB.
 pub const MAX_ENTRY_BYTES: usize = 16 << 20;
@@ -42,6 +43,8 @@ const CRC_AT: usize = 48;
 pub(crate) enum Kind {
     Value,
     SortedSet,
+    /// No value: somebody loads one. Its write id is what the loader must show.
+    Load,
 }
 
 impl Kind {
@@ -49,6 +52,7 @@ impl Kind {
         match id {
             0 => Some(Self::Value),
             1 => Some(Self::SortedSet),
+            2 => Some(Self::Load),
             _ => None,
         }
     }
@@ -65,11 +69,18 @@ pub(crate) enum Unreadable {
 
 /// A register that an entry depends on, with the stamps it had when the entry was computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     pub(crate) kind: u8,
     pub(crate) name: Bytes,
     pub(crate) hard: u64,
     pub(crate) soft: u64,
+}
+
+impl Stamp {
+    /// Returns whether it is of a register, and not another note.
+    pub(crate) fn is_of_register(&self) -> bool {
+        matches!(self.kind, Register::EXACT | Register::SUBTREE)
+    }
 }
 
 /// Everything the header says.
@@ -206,6 +217,72 @@ pub(crate) fn is_readable(entry: &Bytes) -> bool {
 pub(crate) fn is_sorted_set(entry: &[u8]) -> bool {
     entry.starts_with(&MAGIC)
         && entry.get(5).copied().and_then(Kind::from_id) == Some(Kind::SortedSet)
+}
+
+/// Returns whether these bytes only say that somebody loads a value.
+pub(crate) fn is_load(entry: &[u8]) -> bool {
+    entry.get(5) == Some(&(Kind::Load as u8)) && entry.starts_with(&MAGIC)
+}
+
+/// Returns the stamps of an entry without checking the rest; `None`: they cannot be read.
+pub(crate) fn stamps(entry: &Bytes) -> Option<Vec<Stamp>> {
+    let count = usize::from(*entry.get(54)?);
+    if count == 0 || !entry.starts_with(&MAGIC) {
+        return Some(Vec::new());
+    }
+    let from = FIXED_BYTES + usize::from(*entry.get(55)?);
+    let mut reader = Reader(entry.get(from..)?);
+    (0..count).map(|_| reader.stamp()).collect()
+}
+
+/// Returns whether an entry carries stamps or other notes, without looking at them.
+pub(crate) fn has_stamps(entry: &Bytes) -> bool {
+    entry.get(54).is_some_and(|count| *count > 0) && entry.starts_with(&MAGIC)
+}
+
+/// Returns the registers that an entry carries stamps of.
+pub(crate) fn registers(entry: &Bytes) -> Vec<Register> {
+    let stamps = stamps(entry).unwrap_or_default().into_iter();
+    let stamps = stamps.filter(Stamp::is_of_register);
+    stamps
+        .map(|stamp| Register::new(stamp.kind, &stamp.name))
+        .collect()
+}
+
+/// Returns whether an entry carries a stamp of the register.
+pub(crate) fn carries(entry: &Bytes, register: &Register) -> bool {
+    let is_it = |stamp: &Stamp| stamp.kind == register.kind() && stamp.name == register.path();
+    stamps(entry).is_some_and(|stamps| stamps.iter().any(is_it))
+}
+
+/// Returns an intact entry with these stamps of registers in place of those it carries.
+///
+/// # Errors
+/// As [`seal`]; `Corrupted`: it is not intact.
+pub(crate) fn restamp(entry: &Bytes, stamps: Vec<Stamp>) -> Result<Bytes> {
+    let Envelope {
+        mut header,
+        body,
+        plain_len,
+    } = Envelope::open(entry)
+        .map_err(|_| Error::new(ErrorKind::Corrupted, "the entry's bytes are damaged"))?;
+    header.stamps.retain(|stamp| !stamp.is_of_register());
+    header.stamps.extend(stamps);
+    seal(&header, &body, plain_len)
+}
+
+/// Returns an entry that says that whoever has this token loads the value, under these stamps.
+///
+/// # Errors
+/// As [`seal`].
+pub(crate) fn load(token: u64, stamps: Vec<Stamp>, now_ms: u64) -> Result<Bytes> {
+    let header = Header {
+        kind: Kind::Load,
+        write_id: token,
+        stamps,
+        ..Header::new(Encoding::Raw, now_ms, None)
+    };
+    seal(&header, b"", 0)
 }
 
 impl Envelope {

@@ -36,6 +36,7 @@ mod larder;
 mod lease;
 #[cfg(feature = "redis")]
 mod redis_conn;
+mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod ttl;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
         "clock",
         "key",
         "lease",
+        "tag",
         "glob",
         "ttl",
         "codec",

@@ -293,6 +293,7 @@ fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
         kind: match header.kind {
             Kind::Value => "value",
             Kind::SortedSet => "sorted set",
+            Kind::Load => "load under way",
         },
         encoding: header.encoding.name(),
         compression: header.compression.name(),

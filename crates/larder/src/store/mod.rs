@@ -33,6 +33,7 @@ mod shared;
 mod sorted_set;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod tags;
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +46,12 @@ pub use self::memory::{Builder as MemoryBuilder, Memory};
 pub use self::node::{NodeRole, NodeStatus};
 pub use self::null::Null;
 pub use self::sorted_set::{SortedSetOp, SortedSetReply};
+pub(crate) use self::tags::verdict;
+pub use self::tags::{
+    Invalidated, Invalidation, LoadBegun, LoadRequest, MIN_REGISTER_MS, REGISTER_GRACE_MS,
+};
+pub use crate::envelope::Stamp;
+pub use crate::tag::Register;
 
 #[cfg(feature = "file")]
 pub use self::file::{Builder as FileBuilder, File};
@@ -95,6 +102,10 @@ pub struct Capabilities {
     pub locks_freed_on_death: bool,
     /// Semaphores and rate limiters work.
     pub limiters: bool,
+    /// Registers work: [`Store::capture`], [`Store::invalidate`], [`Store::begin_load`].
+    pub tags: bool,
+    /// Registers can be listed and invalidated by pattern, and keys listed by register.
+    pub tag_listing: bool,
 }
 
 /// An entry as stored.
@@ -104,6 +115,20 @@ pub struct Entry {
     pub value: Bytes,
     /// When it expires, in milliseconds since the Unix epoch by the store's clock; `None`: never.
     pub expires_at_ms: Option<u64>,
+    /// Somebody wants it to be refreshed: a register that it depends on was invalidated softly.
+    pub is_stale: bool,
+}
+
+impl Entry {
+    /// Creates an entry that is not stale.
+    #[must_use]
+    pub fn new(value: Bytes, expires_at_ms: Option<u64>) -> Self {
+        Self {
+            value,
+            expires_at_ms,
+            is_stale: false,
+        }
+    }
 }
 
 /// When a written entry expires.
@@ -150,7 +175,8 @@ pub enum Change {
 
 /// What must hold for a write to be applied; checked and applied as one atomic step per key.
 ///
-/// An expired entry counts as absent, and so does one whose bytes cannot be read.
+/// An expired entry counts as absent, and so does one that is invalid by a register it depends on, one whose bytes
+/// cannot be read, and a load under way, unless a condition says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
@@ -159,17 +185,21 @@ pub enum Condition {
     IfAbsent,
     /// There is an entry.
     IfPresent,
-    /// There is an entry with this write id.
+    /// There is an entry with this write id; a load under way is one with its token.
     IfUnchanged(u64),
+    /// There is no entry, and nobody loads one.
+    IfVacant,
 }
 
 impl Condition {
-    /// Decides, given the present, unexpired entry.
+    /// Decides, given the present entry, neither expired nor invalid; it may be a load under way.
     pub(crate) fn holds(self, present: Option<&Bytes>) -> bool {
+        let is_entry = |entry: &Bytes| envelope::is_readable(entry) && !envelope::is_load(entry);
         match self {
             Self::Always => true,
-            Self::IfAbsent => !present.is_some_and(envelope::is_readable),
-            Self::IfPresent => present.is_some_and(envelope::is_readable),
+            Self::IfAbsent => !present.is_some_and(is_entry),
+            Self::IfPresent => present.is_some_and(is_entry),
+            Self::IfVacant => !present.is_some_and(envelope::is_readable),
             Self::IfUnchanged(write_id) => {
                 present.is_some_and(|entry| envelope::write_id(entry) == write_id)
             }
@@ -237,6 +267,15 @@ impl<'a> Write<'a> {
 pub struct ScanPage {
     /// The keys of this page, without their namespace.
     pub keys: Vec<ScannedKey>,
+    /// Where the next page starts; `None` on the last one. Opaque.
+    pub next: Option<Bytes>,
+}
+
+/// One page of a listing of registers.
+#[derive(Debug, Clone, Default)]
+pub struct RegisterPage {
+    /// The registers of this page.
+    pub registers: Vec<Register>,
     /// Where the next page starts; `None` on the last one. Opaque.
     pub next: Option<Bytes>,
 }
@@ -406,6 +445,99 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// reply knows that no server was restarted in between. Cost: an atomic load.
     fn connection_epoch(&self) -> u64 {
         0
+    }
+
+    /// Returns the stamps of registers as they are now, same order, in the part of the store that holds the key, and creates
+    /// what is not there, with random numbers that were never used before. What is created is kept for
+    /// [`MIN_REGISTER_MS`]; writing an entry that carries stamps keeps their registers [`REGISTER_GRACE_MS`] longer
+    /// than the entry. A register that is lost early only costs misses.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are no registers; `Unavailable`, `Timeout`.
+    async fn capture(
+        &self,
+        _namespace: &Namespace,
+        _key: &[u8],
+        _registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        Err(Error::unsupported("tags").store(self.name()))
+    }
+
+    /// Stores an entry that depends on registers as they are now; `seal` makes it from their stamps, and may be called
+    /// more than once. The default captures and writes: two round trips.
+    ///
+    /// # Errors
+    /// As [`Store::capture`] and [`Store::write_many`], and those of `seal`.
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+    ) -> Result<()> {
+        let stamps = self.capture(namespace, key, registers).await?;
+        let put = Write::put(key, seal(stamps)?, expiry);
+        self.write_many(namespace, &[put]).await.map(drop)
+    }
+
+    /// Begins a load: captures registers and leaves a mark in place of the entry, if there is no valid one and nobody else's
+    /// mark. Whoever writes, adds or deletes the key removes the mark, and so does the end of its lease; a mark whose
+    /// stamps are invalid counts as none. Everything is done before this returns.
+    ///
+    /// # Errors
+    /// As [`Store::capture`], unless there are no registers; as [`Store::write_many`].
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        tags::begin_load(self, namespace, key, load).await
+    }
+
+    /// Invalidates registers in all parts of the store. [`Register::any`] is changed first, always, also if none of the
+    /// others is there. Doing so again is harmless.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are no registers; `Unavailable`, `Timeout`: no part is known to have done it.
+    async fn invalidate(
+        &self,
+        _namespace: &Namespace,
+        _registers: &[Register],
+        _how: Invalidation,
+    ) -> Result<Invalidated> {
+        Err(Error::unsupported("tags").store(self.name()))
+    }
+
+    /// Lists registers whose name matches, with their kind in front, a page of at most `limit` at a time, in the store's
+    /// own order; one may be met more than once. [`Register::any`] is none of them.
+    ///
+    /// # Errors
+    /// `Unsupported` where they cannot be listed; `InvalidArgument`: a foreign cursor.
+    async fn scan_registers(
+        &self,
+        _namespace: &Namespace,
+        _pattern: &Glob,
+        _cursor: Option<&Bytes>,
+        _limit: usize,
+    ) -> Result<RegisterPage> {
+        Err(Error::unsupported("tags cannot be listed").store(self.name()))
+    }
+
+    /// Lists keys of valid entries that carry a stamp of the register, a page of at most `limit` at a time, as
+    /// [`Store::scan`] does keys.
+    ///
+    /// # Errors
+    /// As [`Store::scan_registers`].
+    async fn scan_by_register(
+        &self,
+        _namespace: &Namespace,
+        _register: &Register,
+        _cursor: Option<&Bytes>,
+        _limit: usize,
+    ) -> Result<ScanPage> {
+        Err(Error::unsupported("tags cannot be listed").store(self.name()))
     }
 
     /// Returns the store of locks, semaphores and rate limiters, where there is one. It works on what this store is:

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
-    StoreStats, Write,
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
+    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store, StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -89,6 +89,70 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn connection_epoch(&self) -> u64 {
         (**self).connection_epoch()
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        (**self).capture(namespace, key, registers).await
+    }
+
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+    ) -> Result<()> {
+        (**self)
+            .put_stamped(namespace, key, registers, expiry, seal)
+            .await
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        (**self).begin_load(namespace, key, load).await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        (**self).invalidate(namespace, registers, how).await
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        (**self)
+            .scan_registers(namespace, pattern, cursor, limit)
+            .await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        (**self)
+            .scan_by_register(namespace, register, cursor, limit)
+            .await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

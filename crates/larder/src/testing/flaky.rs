@@ -16,7 +16,8 @@ use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::store::{
-    Capabilities, Change, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
+    Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
+    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store,
     StoreStats, Write,
 };
 
@@ -285,6 +286,75 @@ impl Store for FlakyStore {
 
     async fn nodes(&self) -> Result<Vec<NodeStatus>> {
         self.call(self.inner.nodes()).await
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        self.call(self.inner.capture(namespace, key, registers))
+            .await
+    }
+
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+    ) -> Result<()> {
+        self.call(
+            self.inner
+                .put_stamped(namespace, key, registers, expiry, seal),
+        )
+        .await
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        self.call(self.inner.begin_load(namespace, key, load)).await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        self.call(self.inner.invalidate(namespace, registers, how))
+            .await
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        self.call(self.inner.scan_registers(namespace, pattern, cursor, limit))
+            .await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.call(
+            self.inner
+                .scan_by_register(namespace, register, cursor, limit),
+        )
+        .await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

@@ -183,6 +183,70 @@ impl Store for Server {
         self.store.nodes().await
     }
 
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[larder::store::Register],
+    ) -> Result<Vec<larder::store::Stamp>> {
+        self.store.capture(namespace, key, registers).await
+    }
+
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[larder::store::Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<larder::store::Stamp>) -> Result<bytes::Bytes> + Sync),
+    ) -> Result<()> {
+        self.store
+            .put_stamped(namespace, key, registers, expiry, seal)
+            .await
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &larder::store::LoadRequest<'_>,
+    ) -> Result<larder::store::LoadBegun> {
+        self.store.begin_load(namespace, key, load).await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[larder::store::Register],
+        how: larder::store::Invalidation,
+    ) -> Result<larder::store::Invalidated> {
+        self.store.invalidate(namespace, registers, how).await
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&bytes::Bytes>,
+        limit: usize,
+    ) -> Result<larder::store::RegisterPage> {
+        self.store
+            .scan_registers(namespace, pattern, cursor, limit)
+            .await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &larder::store::Register,
+        cursor: Option<&bytes::Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.store
+            .scan_by_register(namespace, register, cursor, limit)
+            .await
+    }
+
     fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
         self.store.lock_store()
     }

@@ -27,10 +27,12 @@ use tokio::task::AbortHandle;
 use self::journal::Journal;
 use self::phase::{Gate, Side, Stakes, Turns};
 use super::{
-    Capabilities, Change, Condition, Entry, Expiry, NodeRole, NodeStatus, ScanPage, SortedSetOp,
-    SortedSetReply, Store, StoreStats, Write,
+    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, LoadBegun,
+    LoadRequest, NodeRole, NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp,
+    SortedSetReply, Stamp, Store, StoreStats, Write,
 };
 use crate::clock::Clock;
+use crate::envelope;
 use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
@@ -239,7 +241,9 @@ impl Fallback {
 /// Returns whether a write means the same wherever it is made.
 fn falls_back(write: &Write<'_>) -> bool {
     match (&write.change, write.condition) {
-        (_, Condition::Always) => true,
+        // What depends on registers stays with them.
+        (Change::Put(entry), Condition::Always) => !envelope::has_stamps(entry),
+        (Change::Delete | Change::Touch, Condition::Always) => true,
         (Change::Touch, Condition::IfPresent) => true,
         (Change::Put(_) | Change::Delete | Change::Touch, _) => false,
     }
@@ -284,6 +288,64 @@ impl Store for Fallback {
 
     fn clock(&self) -> Clock {
         self.inner.primary.clock()
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.capture(namespace, key, registers))
+    }
+
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+    ) -> Result<()> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.put_stamped(namespace, key, registers, expiry, seal))
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.begin_load(namespace, key, load))
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.invalidate(namespace, registers, how))
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        primary_only!(self, Stakes::Read, primary => primary.scan_registers(namespace, pattern, cursor, limit))
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        primary_only!(self, Stakes::Read, primary => primary.scan_by_register(namespace, register, cursor, limit))
     }
 
     /// The primary's, always: two holders, one on each side, would be worse than none.

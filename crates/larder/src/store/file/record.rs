@@ -117,10 +117,7 @@ pub(super) fn read(
     if !envelope::is_readable(&value) {
         return Ok(Found::Damaged);
     }
-    Ok(Found::Whole(Entry {
-        value,
-        expires_at_ms,
-    }))
+    Ok(Found::Whole(Entry::new(value, expires_at_ms)))
 }
 
 /// Reads a file of ours as it is.

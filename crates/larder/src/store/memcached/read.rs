@@ -96,10 +96,7 @@ impl Memcached {
     fn entry(&self, key: &ItemKey<'_>, item: Reply, register: Option<u64>) -> Option<Entry> {
         let frame = Frame::parse(key, item.body)?;
         let live = frame.is_live(register, self.inner.clock.now_ms());
-        live.then_some(Entry {
-            value: frame.value,
-            expires_at_ms: frame.expires_at_ms,
-        })
+        live.then(|| Entry::new(frame.value, frame.expires_at_ms))
     }
 }
 

@@ -5,6 +5,7 @@
 //! the entries ([`shard`]). `clear` gives the namespace a new id, so it is O(1); the sweep drops what is left behind.
 
 mod leases;
+mod registers;
 mod shard;
 
 use std::collections::{HashMap, HashSet};
@@ -18,15 +19,20 @@ use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
 
 use self::leases::Leases;
+use self::registers::Registers;
 use self::shard::{Lookup, Shard, SlotKey, entry_weight, is_live};
 use super::janitor::Janitor;
-use super::{Capabilities, Change, Entry, Expiry, ScanPage, ScannedKey, Store, StoreStats, Write};
+use super::{
+    Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, Register, RegisterPage,
+    ScanPage, ScannedKey, Stamp, Store, StoreStats, Write,
+};
 use crate::clock::Clock;
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
 use crate::lease::LockStore;
+use crate::tag::Verdict;
 
 /// The default size bound: 256 MiB.
 const DEFAULT_CAPACITY_BYTES: u64 = 256 << 20;
@@ -123,6 +129,7 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     namespaces: RwLock<HashMap<Namespace, u64>>,
     next_namespace: AtomicU64,
+    registers: Registers,
     /// How many more sweeps look for what cleared namespaces left behind.
     sweeps_due: AtomicU64,
     hasher: DefaultHashBuilder,
@@ -142,6 +149,7 @@ impl Inner {
                 .collect(),
             namespaces: RwLock::default(),
             next_namespace: AtomicU64::new(1),
+            registers: Registers::default(),
             sweeps_due: AtomicU64::new(0),
             hasher: DefaultHashBuilder::default(),
             clock,
@@ -183,7 +191,24 @@ impl Inner {
     fn get(&self, lookup: &Lookup<'_>, now_ms: u64) -> Option<Entry> {
         let shard = self.shard(lookup);
         let entry = shard.entries.get(lookup)?;
-        is_live(entry, now_ms).then(|| entry.clone())
+        if !is_live(entry, now_ms) || envelope::is_load(&entry.value) {
+            return None;
+        }
+        match self.registers.verdict(lookup.namespace, &entry.value) {
+            Verdict::Invalid => None,
+            verdict => Some(Entry {
+                is_stale: verdict == Verdict::Stale,
+                ..entry.clone()
+            }),
+        }
+    }
+
+    /// Returns the entry under a key, or the mark of a load, if it is neither expired nor invalid.
+    fn present<'a>(&self, shard: &'a Shard, lookup: &Lookup<'_>, now_ms: u64) -> Option<&'a Entry> {
+        let entry = shard.entries.peek(lookup)?;
+        let is_present = is_live(entry, now_ms)
+            && self.registers.verdict(lookup.namespace, &entry.value) != Verdict::Invalid;
+        is_present.then_some(entry)
     }
 
     fn write(&self, namespace: u64, write: &Write<'_>) -> Result<bool> {
@@ -193,10 +218,7 @@ impl Inner {
         };
         let now_ms = self.clock.now_ms();
         let mut shard = self.shard(&lookup);
-        let present = shard
-            .entries
-            .peek(&lookup)
-            .filter(|entry| is_live(entry, now_ms));
+        let present = self.present(&shard, &lookup, now_ms);
         if !write.condition.holds(present.map(|entry| &entry.value)) {
             return Ok(false);
         }
@@ -207,15 +229,13 @@ impl Inner {
             (Change::Touch, Some(entry)) => entry.value.clone(),
             (Change::Touch, None) => return Ok(false),
             (Change::Delete, present) => {
-                let existed = present.is_some();
+                let existed = present.is_some_and(|entry| !envelope::is_load(&entry.value));
                 shard.entries.remove(&lookup);
                 return Ok(existed);
             }
         };
-        let entry = Entry {
-            value,
-            expires_at_ms,
-        };
+        self.registers.keep(namespace, &value, expires_at_ms);
+        let entry = Entry::new(value, expires_at_ms);
         self.insert(&mut shard, &lookup, entry)?;
         Ok(true)
     }
@@ -250,24 +270,19 @@ impl Inner {
     fn increment(&self, lookup: &Lookup<'_>, by: i64, expiry: Expiry) -> Result<i64> {
         let now_ms = self.clock.now_ms();
         let mut shard = self.shard(lookup);
-        let present = shard
-            .entries
-            .peek(lookup)
-            .filter(|entry| is_live(entry, now_ms) && envelope::is_readable(&entry.value))
+        let is_entry = |entry: &&Entry| {
+            envelope::is_readable(&entry.value) && !envelope::is_load(&entry.value)
+        };
+        let present = self
+            .present(&shard, lookup, now_ms)
+            .filter(is_entry)
             .cloned();
         let created = expiry.at(now_ms, None);
         let ttl_ms = created.map(|at| at - now_ms);
         let old = present.as_ref().map(|entry| &entry.value);
         let (value, sum) = envelope::increment(old, by, now_ms, ttl_ms)?;
         let expires_at_ms = present.map_or(created, |entry| entry.expires_at_ms);
-        self.insert(
-            &mut shard,
-            lookup,
-            Entry {
-                value,
-                expires_at_ms,
-            },
-        )?;
+        self.insert(&mut shard, lookup, Entry::new(value, expires_at_ms))?;
         Ok(sum)
     }
 
@@ -278,6 +293,7 @@ impl Inner {
         pattern: &Glob,
         cursor: Option<&Bytes>,
         limit: usize,
+        wanted_entry: impl Fn(&Entry) -> bool,
     ) -> Result<ScanPage> {
         let (first, mut after) = match cursor {
             Some(cursor) => parse_cursor(cursor)?,
@@ -286,7 +302,7 @@ impl Inner {
         let mut page = ScanPage::default();
         for index in first..self.shards.len() {
             let wanted = limit.max(1) - page.keys.len();
-            let mut found = self.scan_shard(index, namespace, pattern, &after);
+            let mut found = self.scan_shard(index, namespace, pattern, &after, &wanted_entry);
             let full = found.len() >= wanted;
             if found.len() > wanted {
                 found.select_nth_unstable_by(wanted, |a, b| a.key.cmp(&b.key));
@@ -312,11 +328,17 @@ impl Inner {
         namespace: u64,
         pattern: &Glob,
         after: &Bytes,
+        wanted: impl Fn(&Entry) -> bool,
     ) -> Vec<ScannedKey> {
         let now_ms = self.clock.now_ms();
         let shard = lock(&self.shards[index]);
         let later = |(slot, _): &(&SlotKey, &Entry)| slot.key > *after;
-        let found = shard.matching(namespace, pattern, now_ms).filter(later);
+        let visible = |(slot, entry): &(&SlotKey, &Entry)| self.is_visible(slot, entry);
+        let found = shard.matching(namespace, pattern, now_ms);
+        let found = found
+            .filter(later)
+            .filter(visible)
+            .filter(|(_, entry)| wanted(entry));
         found
             .map(|(slot, entry)| ScannedKey {
                 key: Key::from(slot.key.clone()),
@@ -326,9 +348,22 @@ impl Inner {
             .collect()
     }
 
+    /// Returns whether a live entry may be seen: it is no mark of a load, and valid.
+    fn is_visible(&self, slot: &SlotKey, entry: &Entry) -> bool {
+        !envelope::is_load(&entry.value)
+            && self.registers.verdict(slot.namespace, &entry.value) != Verdict::Invalid
+    }
+
     fn count(&self, namespace: u64, pattern: &Glob) -> u64 {
         let now_ms = self.clock.now_ms();
-        let of_shard = |shard| lock(shard).matching(namespace, pattern, now_ms).count() as u64;
+        let visible = |(slot, entry): &(&SlotKey, &Entry)| self.is_visible(slot, entry);
+        let of_shard = |shard| {
+            let shard = lock(shard);
+            shard
+                .matching(namespace, pattern, now_ms)
+                .filter(visible)
+                .count() as u64
+        };
         self.shards.iter().map(of_shard).sum()
     }
 
@@ -368,6 +403,8 @@ impl Inner {
             shard.entries.retain(|slot, _| keep(slot));
             shard.compact_due();
         }
+        self.registers
+            .retain(|namespace| live.contains(&namespace) || namespace >= newest);
     }
 
     fn prune(&self, limit: usize) -> usize {
@@ -404,6 +441,8 @@ impl Store for Memory {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            tags: true,
+            tag_listing: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -443,6 +482,56 @@ impl Store for Memory {
         self.inner.increment(&Lookup { namespace, key }, by, expiry)
     }
 
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        _key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        let namespace = self.inner.namespace_id(namespace);
+        let now_ms = self.inner.clock.now_ms();
+        Ok(self.inner.registers.capture(namespace, registers, now_ms))
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        let namespace = self.inner.namespace_id(namespace);
+        Ok(Invalidated {
+            had: self.inner.registers.invalidate(namespace, registers, how),
+            parts: 1,
+            missing: 0,
+        })
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        let namespace = self.inner.namespace_id(namespace);
+        let registers = &self.inner.registers;
+        Ok(registers.scan(namespace, pattern, cursor, limit))
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let namespace = self.inner.namespace_id(namespace);
+        let carries = |entry: &Entry| envelope::carries(&entry.value, register);
+        self.inner
+            .scan(namespace, &Glob::all(), cursor, limit, carries)
+    }
+
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
         Some(Arc::clone(&self.leases) as Arc<dyn LockStore>)
     }
@@ -462,7 +551,7 @@ impl Store for Memory {
         limit: usize,
     ) -> Result<ScanPage> {
         let namespace = self.inner.namespace_id(namespace);
-        self.inner.scan(namespace, pattern, cursor, limit)
+        self.inner.scan(namespace, pattern, cursor, limit, |_| true)
     }
 
     async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {

@@ -78,10 +78,7 @@ impl Frame {
                 envelope::seal(&envelope.header, &body, body.len()).ok()?
             }
         };
-        Some(Entry {
-            value,
-            expires_at_ms: self.expires_at_ms,
-        })
+        Some(Entry::new(value, self.expires_at_ms))
     }
 
     /// Returns the write id, which changes with every change of a sorted set.

@@ -135,10 +135,7 @@ impl Inner {
         };
         Ok(Some((
             Kind::SortedSet,
-            Entry {
-                value: sorted_set::seal(&header, members)?,
-                expires_at_ms: frame.expires_at_ms,
-            },
+            Entry::new(sorted_set::seal(&header, members)?, frame.expires_at_ms),
         )))
     }
 }

@@ -206,7 +206,7 @@ impl Inner {
         };
         let (condition, same): (&[u8], _) = match write.condition {
             Condition::Always => (b"A", 0),
-            Condition::IfAbsent => (b"N", 0),
+            Condition::IfAbsent | Condition::IfVacant => (b"N", 0),
             Condition::IfPresent => (b"X", 0),
             Condition::IfUnchanged(write_id) => (b"S", write_id),
         };

@@ -127,10 +127,9 @@ pub(super) fn get(
 ) -> rusqlite::Result<Option<Entry>> {
     statement
         .query_row(params![namespace.as_bytes(), key], |row| {
-            Ok(Entry {
-                value: Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?),
-                expires_at_ms: row.get::<_, Option<i64>>(1)?.map(|at| at as u64),
-            })
+            let value = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
+            let expires_at = row.get::<_, Option<i64>>(1)?;
+            Ok(Entry::new(value, expires_at.map(|at| at as u64)))
         })
         .optional()
 }
