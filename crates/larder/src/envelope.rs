@@ -77,7 +77,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Returns whether it is of a register, and not another note.
+    /// Returns whether it is of this register.
+    pub(crate) fn is_of(&self, register: &Register) -> bool {
+        self.kind == register.kind() && self.name == register.path()
+    }
+
+    /// Returns whether it is of a register that decides validity, and not another note.
     pub(crate) fn is_of_register(&self) -> bool {
         matches!(self.kind, Register::EXACT | Register::SUBTREE)
     }
@@ -251,8 +256,7 @@ pub(crate) fn registers(entry: &Bytes) -> Vec<Register> {
 
 /// Returns whether an entry carries a stamp of the register.
 pub(crate) fn carries(entry: &Bytes, register: &Register) -> bool {
-    let is_it = |stamp: &Stamp| stamp.kind == register.kind() && stamp.name == register.path();
-    stamps(entry).is_some_and(|stamps| stamps.iter().any(is_it))
+    stamps(entry).is_some_and(|stamps| stamps.iter().any(|stamp| stamp.is_of(register)))
 }
 
 /// Returns an intact entry with these stamps of registers in place of those it carries.

@@ -50,6 +50,8 @@ pub enum ErrorKind {
     Conflict,
     /// The loader of `remember` failed or panicked.
     Load,
+    /// Some parts of the store have done it, others may not have.
+    Partial,
     /// Too many callers wait for the same thing.
     Overloaded,
     /// A bug or an unexpected state in Larder.
@@ -74,6 +76,7 @@ impl fmt::Display for ErrorKind {
             Self::Conflict => "conflicting change",
             Self::Load => "load failed",
             Self::Overloaded => "overloaded",
+            Self::Partial => "done in part",
             Self::Internal => "internal error",
         })
     }
@@ -106,6 +109,7 @@ impl Error {
                 | ErrorKind::Timeout
                 | ErrorKind::Conflict
                 | ErrorKind::Overloaded
+                | ErrorKind::Partial
         );
         Self(Box::new(Repr {
             kind,

@@ -60,6 +60,7 @@ pub use store::Redis as RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::Sqlite as SqliteStore;
 pub use store::{Memory as MemoryStore, Null as NullStore, Store};
+pub use tag::{MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS};
 pub use ttl::{TimeLeft, Ttl, format_duration, parse_duration};
 
 /// The examples of the README are compiled and run.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::flight::Flights;
 use super::flusher::Flusher;
 use super::inflight::Inflight;
+use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
 use super::stats::Counters;
 use super::{Cache, Inner};
@@ -165,6 +166,7 @@ impl Builder {
             strict: self.strict,
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
+            learnt: quick_cache::sync::Cache::new(LEARNT_KEYS),
             counters: Counters::default(),
             flusher: Flusher::default(),
         };

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::remember::RememberError;
 use crate::error::{Error, ErrorKind};
+use crate::tag::Register;
 
 const SHARDS: usize = 16;
 /// The most callers that may wait for one load.
@@ -26,7 +27,33 @@ pub(super) type Outcome<V, E> = Result<Option<Arc<V>>, RememberError<E>>;
 type AnyFlight = Arc<dyn Any + Send + Sync>;
 /// What tells flights of one key apart: their types, and the schema version they load.
 type Flavor = (TypeId, u32);
-type Shard = HashMap<Box<[u8]>, Vec<(Flavor, AnyFlight)>>;
+type Shard = HashMap<Box<[u8]>, Vec<Slot>>;
+
+/// A flight that can be joined.
+#[derive(Debug)]
+struct Slot {
+    flavor: Flavor,
+    depends: Depends,
+    flight: AnyFlight,
+}
+
+/// What the value of a flight depends on.
+#[derive(Debug, Clone)]
+pub(super) enum Depends {
+    /// On these registers.
+    On(Arc<[Register]>),
+    /// Its loader decides while it runs.
+    Unknown,
+}
+
+impl Depends {
+    fn on_any_of(&self, registers: &[Register]) -> bool {
+        match self {
+            Self::On(own) => own.iter().any(|register| registers.contains(register)),
+            Self::Unknown => true,
+        }
+    }
+}
 
 /// The flights of a cache that can be joined, by key, types and schema version.
 #[derive(Debug)]
@@ -77,7 +104,7 @@ impl Flights {
         let wanted = (TypeId::of::<Flight<V, E>>(), schema);
         self.shard(key)
             .get(key)
-            .is_some_and(|flights| flights.iter().any(|(flavor, _)| *flavor == wanted))
+            .is_some_and(|flights| flights.iter().any(|slot| slot.flavor == wanted))
     }
 
     /// Joins the flight of this key, schema version and these types, or starts one.
@@ -88,6 +115,7 @@ impl Flights {
         self: &Arc<Self>,
         key: &[u8],
         schema: u32,
+        depends: &Depends,
     ) -> Result<Entered<V, E>, Error>
     where
         V: Send + Sync + 'static,
@@ -97,9 +125,9 @@ impl Flights {
         let mut shard = self.shard(key);
         let present = shard
             .get(key)
-            .and_then(|flights| flights.iter().find(|(flavor, _)| *flavor == wanted));
+            .and_then(|flights| flights.iter().find(|slot| slot.flavor == wanted));
         let present =
-            present.and_then(|(_, flight)| Arc::clone(flight).downcast::<Flight<V, E>>().ok());
+            present.and_then(|slot| Arc::clone(&slot.flight).downcast::<Flight<V, E>>().ok());
         if let Some(flight) = present {
             return flight.join().map(Entered::Joins);
         }
@@ -112,10 +140,11 @@ impl Flights {
             landed: Notify::new(),
         });
         self.active.fetch_add(1, SeqCst);
-        shard
-            .entry(key.into())
-            .or_default()
-            .push((wanted, Arc::clone(&flight) as _));
+        shard.entry(key.into()).or_default().push(Slot {
+            flavor: wanted,
+            depends: depends.clone(),
+            flight: Arc::clone(&flight) as _,
+        });
         drop(shard);
         let joined = flight.join();
         let pilot = Pilot {
@@ -144,6 +173,16 @@ impl Flights {
             keys.extend(lock(shard).keys().filter(|key| wanted(key)).cloned());
         }
         keys
+    }
+
+    /// Lets nobody join the flights whose values depend on one of these registers, or may do so.
+    pub(super) fn forget_depending(&self, registers: &[Register]) {
+        for shard in &self.shards {
+            lock(shard).retain(|_, flights| {
+                flights.retain(|slot| !slot.depends.on_any_of(registers));
+                !flights.is_empty()
+            });
+        }
     }
 
     /// Lets nobody join any flight of the present.
@@ -229,7 +268,7 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
         let mut shard = self.flights.shard(&self.key);
         if let Some(flights) = shard.get_mut(&self.key) {
             let this = Arc::as_ptr(&self.flight).cast::<()>();
-            flights.retain(|(_, flight)| Arc::as_ptr(flight).cast::<()>() != this);
+            flights.retain(|slot| Arc::as_ptr(&slot.flight).cast::<()>() != this);
             if flights.is_empty() {
                 shard.remove(&self.key);
             }
@@ -257,7 +296,8 @@ mod tests {
     type Test = Flight<u32, String>;
 
     fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
-        flights.enter(b"k", 0).unwrap()
+        let depends = Depends::On([Register::new(b'=', b"t")].into());
+        flights.enter(b"k", 0, &depends).unwrap()
     }
 
     fn is_idle(flights: &Flights) -> bool {
@@ -310,6 +350,24 @@ mod tests {
         assert_eq!(waiter.outcome().await.unwrap(), None);
         drop(new);
         assert!(is_idle(&flights));
+    }
+
+    #[tokio::test]
+    async fn only_flights_that_depend_on_a_register_are_forgotten_for_it() {
+        let flights = Arc::new(Flights::new());
+        let Entered::Leads(_pilot, _waits) = enter(&flights) else {
+            panic!("the first one leads")
+        };
+        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        assert!(flights.is_joinable::<u32, String>(b"k", 0));
+        flights.forget_depending(&[Register::new(b'=', b"t")]);
+        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
+        let unknown = flights.enter::<u32, String>(b"k", 0, &Depends::Unknown);
+        let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
+            panic!("a new one leads")
+        };
+        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
     }
 
     #[test]

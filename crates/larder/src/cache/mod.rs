@@ -10,7 +10,9 @@ mod fenced;
 mod flight;
 mod flusher;
 mod inflight;
+mod invalidate;
 mod listing;
+mod loading;
 mod local;
 mod raw;
 mod read;
@@ -21,12 +23,15 @@ mod sealed;
 mod sorted_set;
 mod stats;
 mod stripe;
+mod tagged;
+mod tags;
 mod write;
 
 use std::sync::Arc;
 
 pub use self::builder::Builder;
 pub use self::counter::Increment;
+pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;
 pub use self::local::{Local, LocalStats};
 pub use self::raw::{Inspection, RawValue, SetRaw};
@@ -36,6 +41,7 @@ pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::sorted_set::{AddMembers, SortedSet};
 pub use self::stats::{CacheStats, Counts, MissReasons};
+pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
 use self::flight::Flights;
@@ -47,7 +53,7 @@ use crate::codec::{Codec, Compression};
 use crate::error::{Error, Result};
 use crate::key::{KeyRef, Namespace};
 use crate::lock::{Limiter, Lock, Locks};
-use crate::store::{Capabilities, Store};
+use crate::store::{Capabilities, Register, Store};
 use crate::ttl::Ttl;
 
 /// A cache: cheap to clone, safe to share between tasks and threads.
@@ -92,10 +98,14 @@ struct Inner {
     local: Option<Tier>,
     inflight: Inflight,
     flights: Arc<Flights>,
+    /// Which registers the loaders of keys named last.
+    learnt: Learnt,
     locks: Locks,
     counters: Counters,
     flusher: flusher::Flusher,
 }
+
+type Learnt = quick_cache::sync::Cache<Box<[u8]>, Arc<[Register]>>;
 
 impl Cache {
     /// Starts a cache on a store. For an `Arc<dyn Store>`, [`Builder::shared`] saves a hop per call.

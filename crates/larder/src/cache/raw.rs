@@ -1,6 +1,7 @@
 //! Entries as bytes: for the program, the HTTP API and whoever stores files.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -208,6 +209,7 @@ impl SetRaw<'_> {
                     ttl_ms,
                     entry,
                     local: None,
+                    registers: Arc::default(),
                 },
                 self.condition,
             )

@@ -10,10 +10,12 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Entered, Outcome, Pilot};
+use super::flight::{Depends, Entered, Outcome, Pilot};
 use super::inflight::Marker;
+use super::loading::{Begun, Loading};
 use super::ready::MaybeReady;
 use super::stats::Counter;
+use super::tags::Tags;
 use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::codec::Codec;
@@ -88,10 +90,12 @@ impl<E> From<Error> for RememberError<E> {
 #[derive(Debug, Clone, Default)]
 pub struct LoadContext(Arc<Mutex<Decisions>>);
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Decisions {
+/// What a loader has decided.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Decisions {
     ttl: Option<Ttl>,
     skip: bool,
+    pub(super) tags: Vec<String>,
 }
 
 impl LoadContext {
@@ -105,8 +109,21 @@ impl LoadContext {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).skip = true;
     }
 
+    /// Makes the value depend on one more tag, which only the loader knows.
+    ///
+    /// The first time a loader of this process names a tag for the key, the value is stored only if nothing at all was
+    /// invalidated in the store since the load began; from then on the tag is known before. A tag that is none fails the
+    /// load.
+    pub fn tag(&self, tag: impl Into<String>) {
+        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions.tags.push(tag.into());
+    }
+
     fn decisions(&self) -> Decisions {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -148,7 +165,9 @@ impl Cache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future,
     {
-        self.remember_with(key, move |_| loader())
+        let mut remember = self.remember_with(key, move |_| loader());
+        remember.options.learns = false;
+        remember
     }
 
     /// As [`Cache::remember`], with a loader that decides on TTL and storing through its [`LoadContext`].
@@ -164,6 +183,8 @@ impl Cache {
         let options = LoadOptions {
             write: WriteOptions::new(self),
             cache_none: true,
+            tags: Tags::default(),
+            learns: true,
         };
         Remember {
             cache: self,
@@ -184,10 +205,23 @@ pub struct Remember<'a, F> {
 }
 
 /// How a loaded value is stored.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct LoadOptions {
     pub(super) write: WriteOptions,
     pub(super) cache_none: bool,
+    pub(super) tags: Tags,
+    /// The loader may name more tags.
+    pub(super) learns: bool,
+}
+
+impl LoadOptions {
+    /// Returns what the value depends on, as far as it is known before the load.
+    pub(super) fn depends(&self) -> Result<Depends> {
+        if self.learns {
+            return Ok(Depends::Unknown);
+        }
+        self.tags.registers().map(Depends::On)
+    }
 }
 
 impl<F> fmt::Debug for Remember<'_, F> {
@@ -199,6 +233,12 @@ impl<F> fmt::Debug for Remember<'_, F> {
 }
 
 impl<F> Remember<'_, F> {
+    /// What a loaded value depends on: see [`Cache::invalidate_tags`] and, for their form, [`Set::tags`](super::Set::tags).
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.options.tags = Tags::new(tags);
+        self
+    }
+
     /// How long a loaded value lives; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.write.ttl = ttl.into();
@@ -265,14 +305,17 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
-        let schema = options.write.schema;
+        let (schema, depends) = (options.write.schema, options.depends()?);
         loop {
             if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
                 && let Some(value) = self.read_shared::<V>(key, schema).await?
             {
                 return Ok(value);
             }
-            match self.flights.enter::<V, E>(key.as_bytes(), schema)? {
+            match self
+                .flights
+                .enter::<V, E>(key.as_bytes(), schema, &depends)?
+            {
                 Entered::Leads(pilot, waiter) => {
                     let inner = Arc::clone(self);
                     let key = key.to_key()?;
@@ -303,6 +346,11 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         let marker = self.mark(key.as_bytes());
+        if self.has_registers(&options) {
+            return self
+                .fly_tagged(pilot, (key, &marker), loader, options)
+                .await;
+        }
         // Another flight may have landed between this caller's read and its start.
         if let Some(value) = self
             .look_again(key.as_bytes(), options.write.schema, &marker)
@@ -320,14 +368,99 @@ impl Inner {
                 return pilot.land(Err(error));
             }
         };
-        let Decisions { ttl, skip } = decisions.decisions();
+        let Decisions { ttl, skip, tags } = decisions.decisions();
         let mut options = options;
         options.write.ttl = ttl.unwrap_or(options.write.ttl);
-        if !skip {
+        if !tags.is_empty() {
+            // What could not be invalidated must not be stored.
+            self.not_stored(&Error::unsupported("tags").store(self.store.name()));
+        } else if !skip {
             self.store_loaded(vec![(key.as_bytes(), &loaded, &marker)], options)
                 .await;
         }
         pilot.land(Ok(Some(loaded)));
+    }
+
+    /// Returns whether the value may depend on registers, in a store that has them.
+    fn has_registers(&self, options: &LoadOptions) -> bool {
+        let is_tagged = options
+            .tags
+            .registers()
+            .is_ok_and(|names| !names.is_empty());
+        self.capabilities.tags && !self.is_local_only() && (is_tagged || options.learns)
+    }
+
+    /// As [`Inner::fly`], of a value that depends on registers.
+    async fn fly_tagged<F, Fut, V, E>(
+        &self,
+        pilot: Pilot<V, E>,
+        (key, marker): (Key, &Marker<'_>),
+        loader: F,
+        mut options: LoadOptions,
+    ) where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let key = key.as_bytes();
+        let loading = match self.begin(key, &options).await {
+            Ok(Begun::Loading(loading)) => Some(loading),
+            Ok(Begun::Entry(entry)) => {
+                match self.promote(key, &entry, options.write.schema, Some(marker)) {
+                    Ok(value) => return pilot.land(Ok(Some(value))),
+                    // Somebody else's kind of value: this one is the caller's alone.
+                    Err(_) => None,
+                }
+            }
+            Err(error) => {
+                self.not_stored(&error);
+                None
+            }
+        };
+        let context = LoadContext::default();
+        let decisions = context.clone();
+        self.counters.count(Counter::Load);
+        let loaded = run_loader(async move { loader(context).await }).await;
+        let decisions = decisions.decisions();
+        options.write.ttl = decisions.ttl.unwrap_or(options.write.ttl);
+        let loaded = loaded.and_then(|value| {
+            crate::tag::registers(&decisions.tags)?;
+            Ok(Arc::new(value))
+        });
+        if let Some(loading) = &loading {
+            let kept = loaded.as_ref().ok().filter(|_| !decisions.skip);
+            let stored = self.settle((key, marker), kept, (loading, &decisions), &options);
+            if let Err(error) = stored.await {
+                self.not_stored(&error);
+            }
+        }
+        if loaded.is_err() {
+            self.counters.count(Counter::LoadFailed);
+        }
+        pilot.land(loaded.map(Some));
+    }
+
+    /// Stores what was loaded, or takes the mark back.
+    async fn settle<V>(
+        &self,
+        (key, marker): (&[u8], &Marker<'_>),
+        value: Option<&Arc<V>>,
+        (loading, decisions): (&Loading, &Decisions),
+        options: &LoadOptions,
+    ) -> Result<()>
+    where
+        V: Clone + Serialize + Send + Sync + 'static,
+    {
+        let value = value.filter(|value| options.cache_none || !is_none(&***value));
+        match value.map(|value| self.prepare_shared(value, &options.write)) {
+            None => self.abandon(key, loading).await,
+            Some(Ok(prepared)) => {
+                self.commit(key, (prepared, marker), loading, decisions)
+                    .await
+            }
+            Some(Err(error)) => self.abandon(key, loading).await.and(Err(error)),
+        }
     }
 
     /// Reads the key once more, counting nothing.

@@ -13,6 +13,7 @@ use super::flight::{Entered, Pilot};
 use super::inflight::Marker;
 use super::remember::{LoadOptions, RememberError, run_loader};
 use super::stats::Counter;
+use super::tags::Tags;
 use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::error::Result;
@@ -55,6 +56,8 @@ impl Cache {
         let options = LoadOptions {
             write: WriteOptions::new(self),
             cache_none: true,
+            tags: Tags::default(),
+            learns: false,
         };
         RememberMany {
             cache: self,
@@ -145,6 +148,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        let depends = options.depends()?;
         let names = keys
             .iter()
             .map(|key| key.into().to_key())
@@ -155,20 +159,21 @@ impl Inner {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let waiter = match self
-                .flights
-                .enter::<V, E>(name.as_bytes(), options.write.schema)?
-            {
-                Entered::Leads(pilot, waiter) => {
-                    pilots.push(pilot);
-                    asked.push(keys[index].clone());
-                    waiter
-                }
-                Entered::Joins(waiter) => {
-                    self.counters.count(Counter::Joined);
-                    waiter
-                }
-            };
+            let waiter =
+                match self
+                    .flights
+                    .enter::<V, E>(name.as_bytes(), options.write.schema, &depends)?
+                {
+                    Entered::Leads(pilot, waiter) => {
+                        pilots.push(pilot);
+                        asked.push(keys[index].clone());
+                        waiter
+                    }
+                    Entered::Joins(waiter) => {
+                        self.counters.count(Counter::Joined);
+                        waiter
+                    }
+                };
             waiters.insert(name.clone(), waiter);
         }
         if !pilots.is_empty() {

@@ -1,6 +1,7 @@
 //! Entries as they are stored, for moving them between stores without a change.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -114,6 +115,7 @@ impl SetSealed<'_> {
             ttl_ms,
             entry: self.entry,
             local: None,
+            registers: Arc::default(),
         };
         inner.put(key, prepared, self.condition).await
     }

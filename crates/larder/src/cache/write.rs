@@ -11,12 +11,13 @@ use serde::Serialize;
 use super::local::{Shared, Weighed};
 use super::ready::MaybeReady;
 use super::stats::Counter;
+use super::tags::Tags;
 use super::{Cache, Inner};
 use crate::codec::{Codec, Compression, Encoding, compress, format_integer, integer_value};
 use crate::envelope::{self, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
-use crate::store::{Condition, Expiry, Write};
+use crate::store::{Condition, Expiry, Register, Write};
 use crate::ttl::Ttl;
 
 /// The options that all writes share.
@@ -61,6 +62,8 @@ pub(super) struct Prepared {
     pub(super) ttl_ms: Option<u64>,
     /// The sealed entry; empty when there is no store.
     pub(super) entry: Bytes,
+    /// What it depends on; its stamps are not in it yet.
+    pub(super) registers: Arc<[Register]>,
     pub(super) local: Option<Weighed>,
 }
 
@@ -76,6 +79,7 @@ impl Cache {
             cache: self,
             key: key.into(),
             value,
+            tags: Tags::default(),
             options: WriteOptions::new(self),
         }
     }
@@ -107,6 +111,7 @@ impl Cache {
         SetMany {
             cache: self,
             entries,
+            tags: Tags::default(),
             options: WriteOptions::new(self),
         }
     }
@@ -155,10 +160,20 @@ pub struct Set<'a, V: ?Sized> {
     cache: &'a Cache,
     key: KeyRef<'a>,
     value: &'a V,
+    tags: Tags,
     options: WriteOptions,
 }
 
 impl<V: ?Sized> Set<'_, V> {
+    /// What the entry depends on: see [`Cache::invalidate_tags`]. Replaces tags that were given before.
+    ///
+    /// Up to 24 tags of 1 to 200 bytes and up to six parts between colons, without `*`, `?`, `[` and `]`; others are
+    /// refused with `InvalidArgument`.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.tags = Tags::new(tags);
+        self
+    }
+
     /// How long the entry lives; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.ttl = ttl.into();
@@ -205,6 +220,7 @@ where
             .key
             .checked()
             .and_then(|_| inner.prepare(self.value, &self.options))
+            .and_then(|prepared| inner.tag(prepared, &self.tags))
         {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -240,6 +256,12 @@ where
 pub struct Add<'a, V: ?Sized>(Set<'a, V>);
 
 impl<V: ?Sized> Add<'_, V> {
+    /// What the entry depends on; see [`Set::tags`].
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.0 = self.0.tags(tags);
+        self
+    }
+
     /// How long the entry lives; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.0 = self.0.ttl(ttl);
@@ -266,10 +288,12 @@ where
             cache,
             key,
             value,
+            tags,
             options,
         } = self.0;
         let inner = &cache.inner;
         let prepared = key.checked().and_then(|_| inner.prepare(value, &options));
+        let prepared = prepared.and_then(|prepared| inner.tag(prepared, &tags));
         Box::pin(async move {
             let prepared = prepared.map_err(|error| inner.tagged(error, "add", key.as_bytes()))?;
             if let Some(tier) = inner.only_tier() {
@@ -290,10 +314,17 @@ where
 pub struct SetMany<'a, V> {
     cache: &'a Cache,
     entries: Vec<(KeyRef<'a>, &'a V)>,
+    tags: Tags,
     options: WriteOptions,
 }
 
 impl<V> SetMany<'_, V> {
+    /// What each of the entries depends on; see [`Set::tags`]. Tagged entries are written one by one, several at a time.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.tags = Tags::new(tags);
+        self
+    }
+
     /// How long the entries live; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.ttl = ttl.into();
@@ -319,7 +350,8 @@ where
         let prepare = |(key, value): (KeyRef<'a>, &V)| {
             let prepared = key
                 .checked()
-                .and_then(|_| inner.prepare(value, &self.options));
+                .and_then(|_| inner.prepare(value, &self.options))
+                .and_then(|prepared| inner.tag(prepared, &self.tags));
             let prepared =
                 prepared.map_err(|error| inner.tagged(error, "set_many", key.as_bytes()))?;
             Ok((key, prepared))
@@ -389,6 +421,7 @@ impl Inner {
         Ok(Prepared {
             ttl_ms,
             entry,
+            registers: Arc::default(),
             local,
         })
     }
@@ -440,14 +473,8 @@ impl Inner {
     ) -> Result<bool> {
         self.flusher.ensure(self);
         let change = self.change(key).await;
-        let write =
-            Write::put(key, prepared.entry, Expiry::from_ttl_ms(prepared.ttl_ms)).when(condition);
-        let applied = self
-            .store
-            .write_many(&self.namespace, &[write])
-            .await
-            .map_err(|error| self.tagged(error, "set", key))?;
-        let applied = applied == [true];
+        let applied = self.send(key, &prepared, condition).await;
+        let applied = applied.map_err(|error| self.tagged(error, "set", key))?;
         if applied {
             self.counters.count(Counter::Set);
             change.finish(prepared.local.map(|value| (value, prepared.ttl_ms)));
@@ -461,6 +488,9 @@ impl Inner {
                 self.set_local_only(key.as_bytes(), prepared);
             }
             return Ok(());
+        }
+        if entries.iter().any(|(_, prepared)| prepared.is_tagged()) {
+            return self.put_tagged(entries).await;
         }
         self.flusher.ensure(self);
         let mut changes = Vec::with_capacity(entries.len());

@@ -116,7 +116,7 @@ impl From<Error> for Problem {
             ErrorKind::Conflict => Kind::Conflict,
             ErrorKind::Unavailable => Kind::Unavailable,
             ErrorKind::Timeout => Kind::Timeout,
-            ErrorKind::Overloaded => Kind::Overloaded,
+            ErrorKind::Overloaded | ErrorKind::Partial => Kind::Overloaded,
             ErrorKind::Codec
             | ErrorKind::InvalidConfig
             | ErrorKind::Corrupted

@@ -70,7 +70,7 @@ use crate::key::{Key, Namespace};
 use crate::lease::LockStore;
 
 /// How often a compare-and-swap loop tries before it reports `Conflict`.
-const MAX_CAS_ATTEMPTS: usize = 1000;
+pub(crate) const MAX_CAS_ATTEMPTS: usize = 1000;
 
 /// What a store can do. Each `true` is covered by a law, each `false` answers `Unsupported`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

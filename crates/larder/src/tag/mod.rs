@@ -11,6 +11,6 @@
 mod name;
 mod rule;
 
-pub use self::name::{MAX_DEPTH, MAX_TAG_BYTES, MAX_TAGS, Register};
+pub use self::name::{MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS, Register};
 pub(crate) use self::name::{Selector, registers};
 pub(crate) use self::rule::{Nonces, Verdict, judge};

@@ -11,7 +11,7 @@ pub const MAX_TAG_BYTES: usize = 200;
 /// The most tags of an entry.
 pub const MAX_TAGS: usize = 24;
 /// The most parts of a tag, between separators.
-pub const MAX_DEPTH: usize = 6;
+pub const MAX_TAG_DEPTH: usize = 6;
 const SEPARATOR: u8 = b':';
 /// What patterns are made of; no part of a tag.
 const PATTERN: &[char] = &['*', '?', '[', ']'];
@@ -115,8 +115,8 @@ fn check(tag: &str) -> Result<()> {
     if tag.contains(PATTERN) {
         return refuse("holds one of * ? [ ], which patterns are made of".to_owned());
     }
-    if tag.split(char::from(SEPARATOR)).count() > MAX_DEPTH {
-        return refuse(format!("has more than {MAX_DEPTH} parts"));
+    if tag.split(char::from(SEPARATOR)).count() > MAX_TAG_DEPTH {
+        return refuse(format!("has more than {MAX_TAG_DEPTH} parts"));
     }
     Ok(())
 }

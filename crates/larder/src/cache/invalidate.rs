@@ -1,0 +1,178 @@
+//! Invalidating by tags.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use super::{Cache, Inner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::store::{Invalidation, Register};
+use crate::tag::Selector;
+
+/// Keys asked for in one round trip.
+const PAGE_KEYS: usize = 500;
+
+/// What an invalidation came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Invalidated {
+    /// One for each tag or subtree, in the order given.
+    pub tags: Vec<InvalidatedTag>,
+    /// How many parts of the store have acknowledged it: all.
+    pub parts: usize,
+}
+
+/// What became of one tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InvalidatedTag {
+    /// The tag, or the subtree as it was given.
+    pub tag: String,
+    /// Whether anything may have depended on it.
+    pub existed: bool,
+    /// The keys that depended on it, if they were asked for: up to as many as asked for.
+    #[serde(skip)]
+    pub keys: Option<Vec<Key>>,
+}
+
+/// An invalidation about to be made; see [`Cache::invalidate_tags`].
+#[derive(Debug)]
+#[must_use = "nothing is invalidated until it is awaited"]
+pub struct InvalidateTags<'a> {
+    cache: &'a Cache,
+    tags: Vec<String>,
+    how: Invalidation,
+    keys: Option<usize>,
+}
+
+impl Cache {
+    /// Invalidates all entries that carry any of the tags. `user:123:*` is the subtree: all tags that begin with
+    /// `user:123:`. Await the builder.
+    ///
+    /// # Guarantees
+    /// When this has returned `Ok`, no read that starts later returns, from the store, a value whose computation began
+    /// before it was called: not one that is being computed at this moment, here or in another process, and not one
+    /// that is on its way into the store. What others see is as their store says: a failover to a server that had not
+    /// heard of it yet may undo it.
+    ///
+    /// Cost: one round trip to each server, however many entries there are; a cache with a local tier empties that.
+    /// Nothing is deleted: entries stay until they expire, are evicted or are written again.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: no tags, or one that is none; `Partial`: some parts of the store have not acknowledged it, and
+    /// entries there may still be valid; it can be repeated. `Unsupported`, `Unavailable`, `Timeout`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// let cache = larder::Cache::builder(larder::MemoryStore::new()).build()?;
+    /// cache.set("user:1", "Ann").tags(["users", "user:1:profile"]).await?;
+    /// cache.invalidate_tags(["user:1:*"]).await?;
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn invalidate_tags(
+        &self,
+        tags: impl IntoIterator<Item = impl Into<String>>,
+    ) -> InvalidateTags<'_> {
+        InvalidateTags {
+            cache: self,
+            tags: tags.into_iter().map(Into::into).collect(),
+            how: Invalidation::Hard,
+            keys: None,
+        }
+    }
+}
+
+impl InvalidateTags<'_> {
+    /// Lists up to `limit` keys that depended on each tag, found just before. Not of subtrees. Cost: as
+    /// [`Cache::tag_keys`].
+    pub fn with_keys(mut self, limit: usize) -> Self {
+        self.keys = Some(limit);
+        self
+    }
+
+    async fn run(self) -> Result<Invalidated> {
+        let inner = &self.cache.inner;
+        let named = |error: Error| error.store(inner.store.name()).operation("invalidate_tags");
+        if self.tags.is_empty() {
+            return Err(named(Error::argument("there is no tag to invalidate")));
+        }
+        let selectors = self.tags.iter().map(|tag| Selector::parse(tag));
+        let registers = selectors.map(|selector| Ok(selector?.into_register()));
+        let registers = registers.collect::<Result<Vec<_>>>().map_err(named)?;
+        let mut keys = Vec::with_capacity(registers.len());
+        for register in &registers {
+            keys.push(match self.keys {
+                None => None,
+                Some(limit) => Some(inner.keys_of(register, limit).await.map_err(named)?),
+            });
+        }
+        let (had, parts) = inner
+            .invalidate(&registers, self.how)
+            .await
+            .map_err(named)?;
+        let tags = self.tags.into_iter().zip(had).zip(keys);
+        let tags = tags.map(|((tag, existed), keys)| InvalidatedTag { tag, existed, keys });
+        Ok(Invalidated {
+            tags: tags.collect(),
+            parts,
+        })
+    }
+}
+
+impl<'a> IntoFuture for InvalidateTags<'a> {
+    type Output = Result<Invalidated>;
+    type IntoFuture = BoxFuture<'a, Result<Invalidated>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl Inner {
+    /// Invalidates registers in the store and whatever this process has that depends on them.
+    async fn invalidate(
+        self: &Arc<Self>,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<(Vec<bool>, usize)> {
+        // Nobody knows what local copies depend on: they go, with all that is on its way to them.
+        let _all = match &self.local {
+            Some(_) => Some(self.change_all().await),
+            None => None,
+        };
+        self.flights.forget_depending(registers);
+        let outcome = self.store.invalidate(&self.namespace, registers, how).await;
+        // Again, for those who began a load before the store heard of it.
+        self.flights.forget_depending(registers);
+        let outcome = outcome?;
+        if outcome.missing > 0 {
+            let message = format!(
+                "{} of {} parts of the store have not acknowledged the invalidation",
+                outcome.missing, outcome.parts
+            );
+            return Err(Error::new(ErrorKind::Partial, message));
+        }
+        Ok((outcome.had, outcome.parts))
+    }
+
+    /// Returns up to `limit` keys of entries that carry a stamp of the register.
+    pub(super) async fn keys_of(&self, register: &Register, limit: usize) -> Result<Vec<Key>> {
+        let (mut keys, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self
+                .store
+                .scan_by_register(&self.namespace, register, cursor.as_ref(), PAGE_KEYS)
+                .await?;
+            keys.extend(page.keys.into_iter().map(|scanned| scanned.key));
+            cursor = page.next;
+            if cursor.is_none() || keys.len() >= limit {
+                keys.truncate(limit);
+                return Ok(keys);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Tags on the way into the store: which registers an entry depends on, and their stamps.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::Inner;
+use super::write::Prepared;
+use crate::envelope;
+use crate::error::{Error, Result};
+use crate::key::KeyRef;
+use crate::store::{Condition, Expiry, Register, Write};
+use crate::tag;
+
+/// How many tagged entries of one call are on their way at a time.
+const AT_A_TIME: usize = 16;
+
+/// The tags of a call, checked; an error is reported when the call is made.
+#[derive(Debug, Clone)]
+pub(super) struct Tags(Result<Arc<[Register]>>);
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self(Ok(Arc::default()))
+    }
+}
+
+impl Tags {
+    pub(super) fn new(tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self(tag::registers(tags).map(Arc::from))
+    }
+
+    /// Returns what an entry with these tags depends on.
+    pub(super) fn registers(&self) -> Result<Arc<[Register]>> {
+        self.0.clone()
+    }
+}
+
+impl Prepared {
+    pub(super) fn is_tagged(&self) -> bool {
+        !self.registers.is_empty()
+    }
+}
+
+impl Inner {
+    /// Makes an entry depend on the registers of tags.
+    pub(super) fn tag(&self, mut prepared: Prepared, tags: &Tags) -> Result<Prepared> {
+        prepared.registers = tags.registers()?;
+        if prepared.is_tagged() && !self.capabilities.tags {
+            return Err(Error::unsupported("tags"));
+        }
+        Ok(prepared)
+    }
+
+    /// Sends an entry to the store, with the stamps of what it depends on; returns whether the condition held.
+    pub(super) async fn send(
+        &self,
+        key: &[u8],
+        prepared: &Prepared,
+        condition: Condition,
+    ) -> Result<bool> {
+        let (store, namespace) = (&self.store, &self.namespace);
+        let expiry = Expiry::from_ttl_ms(prepared.ttl_ms);
+        let registers = &prepared.registers;
+        let entry = match (prepared.is_tagged(), condition) {
+            (false, _) => prepared.entry.clone(),
+            (true, Condition::Always) => {
+                let seal = |stamps| envelope::restamp(&prepared.entry, stamps);
+                let put = store.put_stamped(namespace, key, registers, expiry, &seal);
+                return put.await.map(|()| true);
+            }
+            (true, _) => {
+                let stamps = store.capture(namespace, key, registers).await?;
+                envelope::restamp(&prepared.entry, stamps)?
+            }
+        };
+        let write = Write::put(key, entry, expiry).when(condition);
+        Ok(store.write_many(namespace, &[write]).await? == [true])
+    }
+
+    /// Stores entries of which some are tagged, several at a time.
+    pub(super) async fn put_tagged(
+        self: &Arc<Self>,
+        entries: Vec<(KeyRef<'_>, Prepared)>,
+    ) -> Result<()> {
+        let puts = entries.into_iter().map(|(key, prepared)| async move {
+            let put = self.put(key.as_bytes(), prepared, Condition::Always);
+            put.await.map(drop)
+        });
+        let puts: Vec<_> = puts.collect();
+        stream::iter(puts)
+            .buffer_unordered(AT_A_TIME)
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,205 @@
+//! What is invalidated while it is being loaded is not served afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use larder::{Cache, MemoryStore};
+use tokio::sync::Notify;
+
+use super::{cache, get};
+
+/// A load that waits until it is told to end, and says when it has begun.
+#[derive(Debug, Clone, Default)]
+struct Slow {
+    begun: Arc<Notify>,
+    end: Arc<Notify>,
+}
+
+impl Slow {
+    /// Starts a load of `k` with the tag `t`.
+    async fn start(&self, cache: &Cache) -> tokio::task::JoinHandle<String> {
+        let (slow, cache) = (self.clone(), cache.clone());
+        let task = tokio::spawn(async move {
+            let load = move || async move {
+                slow.begun.notify_one();
+                slow.end.notified().await;
+                Ok::<_, std::io::Error>("old".to_owned())
+            };
+            cache.remember("k", load).tags(["t"]).await.unwrap()
+        });
+        self.begun.notified().await;
+        task
+    }
+}
+
+async fn load_new(cache: &Cache) -> String {
+    let load = || async { Ok::<_, std::io::Error>("new".to_owned()) };
+    cache.remember("k", load).tags(["t"]).await.unwrap()
+}
+
+/// C2, C9, C15, C19: an invalidation while a value is loading counts for it.
+#[tokio::test]
+async fn an_invalidation_during_a_load_is_not_lost() {
+    let cache = cache();
+    let slow = Slow::default();
+    let load = slow.start(&cache).await;
+    cache.invalidate_tags(["t"]).await.unwrap();
+    // Whoever asks now must not join the old load.
+    assert_eq!(load_new(&cache).await, "new");
+    slow.end.notify_one();
+    assert_eq!(load.await.unwrap(), "old");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn an_overtaken_load_leaves_nothing() {
+    let cache = cache();
+    let slow = Slow::default();
+    let load = slow.start(&cache).await;
+    cache.invalidate_tags(["t"]).await.unwrap();
+    slow.end.notify_one();
+    assert_eq!(load.await.unwrap(), "old");
+    assert_eq!(get(&cache, "k").await, None);
+}
+
+/// C3, C20: so do a delete, a set and a clear of another process, of which this one hears nothing.
+#[tokio::test]
+async fn changes_of_others_during_a_load_are_not_lost() {
+    type Change = fn(Cache) -> futures_util::future::BoxFuture<'static, ()>;
+    let changes: [(Change, Option<&str>); 3] = [
+        (
+            |cache| Box::pin(async move { drop(cache.delete("k").await.unwrap()) }),
+            None,
+        ),
+        (
+            |cache| Box::pin(async move { cache.set("k", "set").await.unwrap() }),
+            Some("set"),
+        ),
+        (
+            |cache| Box::pin(async move { cache.clear().await.unwrap() }),
+            None,
+        ),
+    ];
+    for (change, left) in changes {
+        let store = Arc::new(MemoryStore::new());
+        let cache = Cache::builder(Arc::clone(&store)).build().unwrap();
+        let other = Cache::builder(store).build().unwrap();
+        let slow = Slow::default();
+        let load = slow.start(&cache).await;
+        change(other).await;
+        slow.end.notify_one();
+        assert_eq!(load.await.unwrap(), "old");
+        assert_eq!(get(&cache, "k").await.as_deref(), left);
+    }
+}
+
+/// C4, C5: nothing compares clocks; a register that is gone, or made anew, makes what it stamped invalid.
+#[tokio::test]
+async fn an_invalidation_by_another_process_is_not_lost() {
+    let store = Arc::new(MemoryStore::new());
+    let cache = Cache::builder(Arc::clone(&store)).build().unwrap();
+    let other = Cache::builder(store).build().unwrap();
+    let slow = Slow::default();
+    let load = slow.start(&cache).await;
+    other.invalidate_tags(["t"]).await.unwrap();
+    // The tag is in use again before the load ends.
+    other.set("x", "v").tags(["t"]).await.unwrap();
+    slow.end.notify_one();
+    assert_eq!(load.await.unwrap(), "old");
+    assert_eq!(get(&cache, "k").await, None);
+    assert!(get(&cache, "x").await.is_some());
+}
+
+#[tokio::test]
+async fn a_load_that_fails_or_skips_lets_the_next_one_store() {
+    let cache = cache();
+    let failed = cache
+        .remember("k", || async {
+            Err::<String, _>(std::io::Error::other("down"))
+        })
+        .tags(["t"]);
+    assert!(failed.await.is_err());
+    let skipped = cache
+        .remember_with("k", |cx| async move {
+            cx.skip();
+            Ok::<_, std::io::Error>("skipped".to_owned())
+        })
+        .tags(["t"]);
+    assert_eq!(skipped.await.unwrap(), "skipped");
+    assert_eq!(get(&cache, "k").await, None);
+    assert_eq!(load_new(&cache).await, "new");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_tag_that_only_the_loader_knows_works() {
+    let cache = cache();
+    let loads = Arc::new(AtomicU32::new(0));
+    let remember = async |disturb: bool| {
+        let (counter, other) = (Arc::clone(&loads), cache.clone());
+        let load = cache.remember_with("k", move |cx| async move {
+            let load = counter.fetch_add(1, SeqCst);
+            if disturb {
+                other.invalidate_tags(["unrelated"]).await.unwrap();
+            }
+            cx.tag("learnt");
+            Ok::<_, std::io::Error>(load)
+        });
+        load.await.unwrap()
+    };
+    // Something was invalidated, and nobody knows what the first load depends on: it is not stored.
+    assert_eq!(remember(true).await, 0);
+    assert_eq!(cache.get::<u32>("k").await.unwrap(), None);
+    // Now the tag is known before.
+    assert_eq!(remember(true).await, 1);
+    assert_eq!(cache.get::<u32>("k").await.unwrap(), Some(1));
+    cache.invalidate_tags(["learnt"]).await.unwrap();
+    assert_eq!(remember(false).await, 2);
+    assert_eq!(remember(false).await, 2);
+    cache.invalidate_tags(["learnt"]).await.unwrap();
+    assert_eq!(cache.get::<u32>("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_learnt_tag_without_disturbance_is_stored_at_once() {
+    let cache = cache();
+    let load = cache.remember_with("k", |cx| async move {
+        cx.tag("a:b");
+        Ok::<_, std::io::Error>("v".to_owned())
+    });
+    assert_eq!(load.await.unwrap(), "v");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("v"));
+    cache.invalidate_tags(["a:*"]).await.unwrap();
+    assert_eq!(get(&cache, "k").await, None);
+    let bad = cache.remember_with("k", |cx| async move {
+        cx.tag("a*");
+        Ok::<_, std::io::Error>("v".to_owned())
+    });
+    assert!(bad.await.is_err());
+    assert_eq!(get(&cache, "k").await, None);
+}
+
+/// C11, C24, C25: values written while their tag is invalidated are valid afterwards or gone, and the last
+/// invalidation reaches all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_survives_a_last_invalidation() {
+    let cache = cache();
+    let mut tasks = Vec::new();
+    for writer in 0..8 {
+        let cache = cache.clone();
+        tasks.push(tokio::spawn(async move {
+            for n in 0..200 {
+                let key = format!("{writer}:{n}");
+                cache.set(&key, &n).tags(["t"]).await.unwrap();
+                if n % 20 == writer {
+                    cache.invalidate_tags(["t"]).await.unwrap();
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    cache.invalidate_tags(["t"]).await.unwrap();
+    assert_eq!(cache.count("*").await.unwrap(), 0);
+}
