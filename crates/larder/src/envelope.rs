@@ -22,7 +22,7 @@ use crate::codec::{
     Compression, Encoding, MAX_PLAIN_BYTES, decode_raw, decompress, format_integer, parse_integer,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::tag::Register;
+use crate::tag::{Register, nonce};
 
 /// The largest stored entry, header included: 16 MiB.
 pub const MAX_ENTRY_BYTES: usize = 16 << 20;
@@ -111,7 +111,7 @@ impl Header {
             kind: Kind::Value,
             encoding,
             compression: Compression::None,
-            write_id: fastrand::u64(1..),
+            write_id: nonce(),
             created_ms,
             soft_ttl_ms: 0,
             hard_ttl_ms: ttl_ms.unwrap_or(0),

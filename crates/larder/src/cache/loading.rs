@@ -52,7 +52,7 @@ impl Inner {
         }
         let load = LoadRequest {
             registers: &registers,
-            token: fastrand::u64(1..),
+            token: tag::nonce(),
             lease_ms: LEASE_MS,
         };
         let begun = self.store.begin_load(&self.namespace, key, &load).await?;

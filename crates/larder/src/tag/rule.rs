@@ -1,5 +1,9 @@
 //! The rule of validity: the one place that decides whether an entry may be used.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::name::Register;
 use crate::envelope::Stamp;
 
@@ -16,8 +20,8 @@ impl Nonces {
     /// Returns what a new register holds.
     pub(crate) fn fresh() -> Self {
         Self {
-            hard: fastrand::u64(1..),
-            soft: fastrand::u64(1..),
+            hard: nonce(),
+            soft: nonce(),
         }
     }
 
@@ -28,6 +32,20 @@ impl Nonces {
             name: register.path(),
             hard: self.hard,
             soft: self.soft,
+        }
+    }
+}
+
+/// Returns a random number that is never used again, not 0: a keyed hash of a count, whose keys are the system's. Other
+/// generators begin with the time, which two processes may share.
+pub(crate) fn nonce() -> u64 {
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let keys = KEYS.get_or_init(RandomState::new);
+    loop {
+        let nonce = keys.hash_one(NEXT.fetch_add(1, Ordering::Relaxed));
+        if nonce != 0 {
+            return nonce;
         }
     }
 }
