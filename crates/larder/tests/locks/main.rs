@@ -6,6 +6,7 @@ mod bounds;
 mod fences;
 mod guards;
 mod limits;
+mod races;
 mod waiting;
 
 use std::time::Duration;
