@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::attempt::{self, Plan};
 use super::guard::LockGuard;
 use super::{Locks, MAX_PERMITS};
@@ -189,6 +191,7 @@ impl Lock {
         }
         Ok(Plan {
             locks: self.locks.clone(),
+            runtime: Handle::current(),
             space: space.clone(),
             permits,
             ttl_ms: duration_ms(ttl),

@@ -83,7 +83,7 @@ impl Held {
             name: plan.name.clone(),
             owner: owner.clone(),
             fence,
-            runtime: Handle::current(),
+            runtime: plan.runtime.clone(),
             space: plan.space.clone(),
             since_ms: sent_ms,
             renew: plan.renew,

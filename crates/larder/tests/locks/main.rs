@@ -7,6 +7,7 @@ mod fences;
 mod guards;
 mod limits;
 mod races;
+mod slow;
 mod waiting;
 
 use std::time::Duration;

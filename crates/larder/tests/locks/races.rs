@@ -1,13 +1,61 @@
-//! What happens on several runtimes.
+//! What happens while answers of the store are on their way, and on several runtimes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use larder::ErrorKind;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
-use super::{SECOND, cache};
+use super::slow::slow;
+use super::{SECOND, cache, until};
 
 const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_shutdown_forgets_no_attempt() {
+    let (locks, others, store) = slow();
+    let holder = others.lock("w").acquire().await.unwrap();
+    let acquire = |name| {
+        let lock = locks.lock(name);
+        tokio::spawn(async move { lock.acquire().await })
+    };
+    let waiter = acquire("w");
+    until("the waiter", async || {
+        others.list().await.unwrap()[0].waiters == 1
+    })
+    .await;
+    store.acquired.close();
+    let late = acquire("l");
+    store.acquired.keeps(1).await;
+    locks.shutdown().await.unwrap();
+    let listed = others.list().await.unwrap();
+    assert_eq!((listed.len(), listed[0].waiters), (1, 0), "{listed:?}");
+    for attempt in [waiter, late] {
+        let error = attempt.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    holder.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_between_the_question_and_the_listening_is_not_missed() {
+    let (locks, others, store) = slow();
+    let holder = others.lock("l").acquire().await.unwrap();
+    let second = others.lock("l");
+    let second = tokio::spawn(async move { second.acquire().await.unwrap() });
+    let waiting = async |count| others.list().await.unwrap()[0].waiters == count;
+    until("the second", async || waiting(1).await).await;
+    store.listens.close();
+    let third = locks.lock("l");
+    let third = tokio::spawn(async move { third.acquire().await.unwrap() });
+    store.listens.keeps(1).await;
+    holder.release().await.unwrap();
+    second.await.unwrap().release().await.unwrap();
+    store.listens.open();
+    let called = Instant::now();
+    third.await.unwrap().release().await.unwrap();
+    assert!(called.elapsed() < SHORT, "{:?}", called.elapsed());
+}
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -41,3 +89,23 @@ fn leases_live_on_while_another_runtime_is_busy() {
     drop(other);
 }
 
+#[test]
+fn an_attempt_dropped_on_a_plain_thread_leaves_the_queue() {
+    let cache = cache();
+    let runtime = runtime();
+    let holder = runtime.block_on(cache.lock("l").acquire()).unwrap();
+    let lock = cache.lock("l");
+    let mut attempt = Box::pin(lock.acquire());
+    let waiting = async |count| cache.locks().list().await.unwrap()[0].waiters == count;
+    runtime.block_on(async {
+        let _ = timeout(Duration::from_millis(50), &mut attempt).await;
+        assert!(waiting(1).await);
+    });
+    drop(attempt);
+    // Long before it would be presumed dead.
+    runtime.block_on(async {
+        let gone = until("the empty queue", async || waiting(0).await);
+        timeout(SECOND, gone).await.unwrap();
+    });
+    drop(holder);
+}
