@@ -91,10 +91,7 @@ impl LockGuard {
         let held = &self.held;
         let named = |error| held.named(error, "extend");
         check_ttl(ttl).map_err(named)?;
-        if !held.is_valid() {
-            return Err(self.lost_error());
-        }
-        match held.prolong(duration_ms(ttl)).await {
+        match held.prolong(Some(duration_ms(ttl))).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.lost_error()),
             Err(error) => Err(named(error)),

@@ -1,7 +1,9 @@
 //! What happens while answers of the store are on their way, and on several runtimes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use larder::ErrorKind;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
@@ -10,6 +12,79 @@ use super::slow::slow;
 use super::{SECOND, cache, until};
 
 const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_renewal_does_not_undo_an_extension() {
+    let (locks, _, store) = slow();
+    let guard = locks.lock("l").ttl(SECOND).renew(true);
+    let guard = Arc::new(guard.acquire().await.unwrap());
+    store.extended.close();
+    let extend = |ttl| {
+        let guard = Arc::clone(&guard);
+        tokio::spawn(async move { guard.extend(ttl).await })
+    };
+    let first = extend(SECOND);
+    store.extended.keeps(1).await;
+    let second = extend(3600 * SECOND);
+    // Now a renewal is due, and waits for both.
+    sleep(Duration::from_millis(500)).await;
+    store.extended.open();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert!(guard.remaining() > 3000 * SECOND, "{:?}", guard.remaining());
+}
+
+#[tokio::test]
+async fn a_dropped_shorter_extension_is_heard_in_time() {
+    let (locks, _, store) = slow();
+    let guard = locks.lock("l").acquire().await.unwrap();
+    store.extended.close();
+    assert!(guard.extend(SHORT).now_or_never().is_none());
+    assert!(guard.remaining() < SHORT);
+    timeout(2 * SECOND, guard.lost()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_shorter_extension_is_renewed_in_time() {
+    let (locks, _, store) = slow();
+    let lock = locks.lock("l").renew(true);
+    let guard = lock.acquire().await.unwrap();
+    store.extended.close();
+    assert!(guard.extend(SHORT).now_or_never().is_none());
+    store.extended.open();
+    sleep(2 * SHORT).await;
+    assert!(guard.is_valid());
+}
+
+#[tokio::test]
+async fn a_release_tells_of_a_loss_that_a_renewal_met() {
+    let (locks, _, store) = slow();
+    let guard = locks.lock("l").ttl(SECOND).renew(true);
+    let guard = guard.acquire().await.unwrap();
+    store.extended.close();
+    locks.force_release("l").await.unwrap();
+    store.extended.keeps(1).await;
+    let mut releasing = Box::pin(guard.release());
+    assert!(releasing.as_mut().now_or_never().is_none());
+    store.extended.open();
+    let error = releasing.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockLost);
+    assert_eq!(locks.stats().lost, 1);
+}
+
+#[tokio::test]
+async fn an_extension_heard_of_too_late_is_a_loss() {
+    let (locks, _, store) = slow();
+    let guard = locks.lock("l").ttl(SHORT).acquire().await.unwrap();
+    store.extended.close();
+    let mut extending = Box::pin(guard.extend(SHORT));
+    assert!(extending.as_mut().now_or_never().is_none());
+    sleep(2 * SHORT).await;
+    store.extended.open();
+    let error = extending.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockLost);
+}
 
 #[tokio::test]
 async fn a_shutdown_forgets_no_attempt() {
