@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use larder::lock::{Answer, Ask, IDLE_MS, MAX_WAITERS, Owner, Rate};
-use larder::{ErrorKind, Glob};
+use larder::{Cache, ErrorKind, Glob, RedisStore};
 use tokio::time::sleep;
 use xtask::servers::private::RedisServer;
 
@@ -289,4 +289,21 @@ async fn leases_are_extended_and_released_on_a_server_that_is_full() {
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     let released = store.release(space, b"a", &owner, Some(1)).await;
     assert!(released.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_entry_has_no_fence_and_is_replaced() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let store = RedisStore::builder(server.url()).connect().await.unwrap();
+    let cache = Cache::builder(store).build().unwrap();
+    cache.set("k", "seven").fence(7).await.unwrap();
+    let entry = keys(&server).into_iter().map(|(name, _)| name);
+    let entry = entry.filter(|name| name.ends_with('k')).last().unwrap();
+    now(|| server.call(&["APPEND", &entry, "x"])).unwrap();
+    cache.set("k", "one").fence(1).await.unwrap();
+    assert_eq!(cache.get::<String>("k").await.unwrap().unwrap(), "one");
+    cache.set("k", "zero").fence(0).await.unwrap_err();
 }
