@@ -34,7 +34,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
 use crate::lease::{
-    Answer, Ask, Bells, Bucket, Lease, Listener, LockStatus, LockStore, Now, Owner, Rate, Taken,
+    Answer, Ask, Bells, Bucket, IDLE_MS, Lease, Listener, LockStatus, LockStore, Now, Owner, Rate,
+    Taken,
 };
 
 /// How long the first waiter sleeps between two attempts.
@@ -170,7 +171,7 @@ impl Ledger {
         let written = if lease == before {
             None
         } else {
-            let idle_at_ms = lease.keep_until_ms(now);
+            let idle_at_ms = lease.keep_until_ms(now, IDLE_MS);
             Some(self.write(id, now, idle_at_ms, lease)?)
         };
         Ok(Effect {
