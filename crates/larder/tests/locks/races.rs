@@ -184,3 +184,48 @@ fn an_attempt_dropped_on_a_plain_thread_leaves_the_queue() {
     });
     drop(holder);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_dropped_leaves_nothing_behind() {
+    let (locks, others, store) = slow();
+    let ends = Arc::downgrade(&store);
+    let chaos = |_| {
+        let locks = locks.clone();
+        tokio::spawn(async move {
+            for round in 0..60 {
+                let lock = match round % 3 {
+                    0 => locks.lock("l"),
+                    1 => locks.semaphore("s", 2),
+                    _ => locks.lock("l").fair(false),
+                };
+                let lock = lock.ttl(SECOND).renew(true).wait(5 * SECOND);
+                let patience = Duration::from_micros(fastrand::u64(..4000));
+                let work = async {
+                    match fastrand::u8(..3) {
+                        0 => drop(lock.with_fence(|_| sleep(patience)).await),
+                        1 => drop(lock.try_acquire().await.map(|_| ())),
+                        _ => {
+                            let guard = lock.acquire().await?;
+                            guard.extend(2 * SECOND).await?;
+                            guard.release().await?;
+                        }
+                    }
+                    larder::Result::Ok(())
+                };
+                let _: Result<larder::Result<()>, _> = timeout(patience, work).await;
+            }
+        })
+    };
+    for task in (0..40).map(chaos).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let nothing = async || {
+        let semaphores = others.list_semaphores().await.unwrap();
+        others.list().await.unwrap().is_empty() && semaphores.is_empty()
+    };
+    timeout(SECOND, until("the end of all", nothing)).await.unwrap();
+    assert_eq!(locks.stats().held, 0);
+    assert_eq!(locks.stats().lost, 0);
+    drop((locks, store));
+    until("the end of the store", async || ends.strong_count() == 0).await;
+}
