@@ -103,7 +103,7 @@ impl Attempt {
         let mut listener: Option<Listener> = None;
         loop {
             let asked = self.ask(Some(duration_ms(HEARTBEAT))).await;
-            let (mut pause, ahead) = match asked {
+            let (pause, ahead) = match asked {
                 Ok(Step::Guard(guard)) => return Ok(guard),
                 Ok(Step::Busy { ahead, retry_ms }) => (pauses.next(ahead, retry_ms), Ok(ahead)),
                 Err(error) if is_passing(&error) => (pauses.next(0, u64::MAX), Err(error)),
@@ -115,7 +115,7 @@ impl Attempt {
             if listener.is_none() && ahead.is_ok() {
                 listener = Some(self.listen().await?);
                 // A call that came before is missed.
-                pause = pause.min(FIRST_PAUSE);
+                continue;
             }
             let until = deadline.min(Instant::now() + pause);
             match &listener {
