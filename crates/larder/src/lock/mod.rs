@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 pub use self::builder::Lock;
 pub use self::event::LockEvent;
@@ -53,6 +54,8 @@ use crate::key::{KeyRef, Namespace};
 const EVENTS: usize = 1024;
 /// How long a shutdown waits for the store.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+/// How long it waits for attempts to end, which they do when they are polled.
+const LEAVE: Duration = Duration::from_millis(200);
 
 /// The locks, semaphores and rate limiters of one application on one store. Cheap to clone.
 ///
@@ -187,11 +190,12 @@ impl Locks {
         door.close();
         let end = async {
             let released = watchdog.release_all().await;
-            door.empty().await;
+            // Nobody may be looking at an attempt; then it leaves when it is dropped.
+            let _ = timeout(LEAVE, door.empty()).await;
             // An attempt may have been granted at last, or have left something to be given up.
             released.and(watchdog.release_all().await)
         };
-        match tokio::time::timeout(SHUTDOWN, end).await {
+        match timeout(SHUTDOWN, end).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,

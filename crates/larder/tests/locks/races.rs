@@ -113,6 +113,20 @@ async fn a_shutdown_forgets_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_shutdown_does_not_wait_for_an_attempt_that_nobody_polls() {
+    let (locks, others, _) = slow();
+    let holder = others.lock("l").acquire().await.unwrap();
+    let lock = locks.lock("l");
+    let mut attempt = Box::pin(lock.acquire());
+    assert!(attempt.as_mut().now_or_never().is_none());
+    let guard = locks.lock("mine").acquire().await.unwrap();
+    timeout(SECOND, locks.shutdown()).await.unwrap().unwrap();
+    assert!(!guard.is_valid());
+    assert_eq!(attempt.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    holder.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_between_the_question_and_the_listening_is_not_missed() {
     let (locks, others, store) = slow();
     let holder = others.lock("l").acquire().await.unwrap();
@@ -223,7 +237,9 @@ async fn whatever_is_dropped_leaves_nothing_behind() {
         let semaphores = others.list_semaphores().await.unwrap();
         others.list().await.unwrap().is_empty() && semaphores.is_empty()
     };
-    timeout(SECOND, until("the end of all", nothing)).await.unwrap();
+    timeout(SECOND, until("the end of all", nothing))
+        .await
+        .unwrap();
     assert_eq!(locks.stats().held, 0);
     assert_eq!(locks.stats().lost, 0);
     drop((locks, store));
