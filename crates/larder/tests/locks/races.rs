@@ -179,6 +179,22 @@ fn leases_live_on_while_another_runtime_is_busy() {
 }
 
 #[test]
+fn a_runtime_can_end_during_a_release() {
+    let runtime = runtime();
+    let ends = runtime.block_on(async {
+        let (locks, _, store) = slow();
+        let guard = locks.lock("l").renew(true).acquire().await.unwrap();
+        store.released.close();
+        drop(guard);
+        store.released.keeps(1).await;
+        Arc::downgrade(&store)
+    });
+    assert!(ends.strong_count() > 0);
+    drop(runtime);
+    assert_eq!(ends.strong_count(), 0);
+}
+
+#[test]
 fn an_attempt_dropped_on_a_plain_thread_leaves_the_queue() {
     let cache = cache();
     let runtime = runtime();

@@ -56,6 +56,8 @@ pub(super) struct Slow {
     inner: Arc<dyn LockStore>,
     pub(super) acquired: Gate,
     pub(super) extended: Gate,
+    pub(super) released: Gate,
+    pub(super) takes: AtomicUsize,
     pub(super) listens: Gate,
 }
 
@@ -65,6 +67,8 @@ pub(super) fn slow() -> (Locks, Locks, Arc<Slow>) {
         inner: MemoryStore::new().lock_store().unwrap(),
         acquired: Gate::default(),
         extended: Gate::default(),
+        released: Gate::default(),
+        takes: AtomicUsize::new(0),
         listens: Gate::default(),
     });
     let store: Arc<dyn LockStore> = Arc::<Slow>::clone(&slow);
@@ -99,6 +103,7 @@ impl LockStore for Slow {
         owner: &Owner,
         held_ms: Option<u64>,
     ) -> Result<bool> {
+        self.released.pass().await;
         self.inner.release(space, name, owner, held_ms).await
     }
 
@@ -126,6 +131,7 @@ impl LockStore for Slow {
         rate: &Rate,
         tokens: u64,
     ) -> Result<Taken> {
+        self.takes.fetch_add(1, Ordering::SeqCst);
         self.inner.take(space, name, rate, tokens).await
     }
 
