@@ -123,6 +123,8 @@ impl Lock {
 
     /// Takes the lock if it is free and nobody waits for it, or with [`fair(false)`](Self::fair) if it is free.
     ///
+    /// Bind the guard to a name: `if lock.try_acquire().await?.is_some() { .. }` releases the lock before the block.
+    ///
     /// Cost: one round trip.
     ///
     /// # Errors

@@ -300,8 +300,8 @@ async fn damaged_entry_has_no_fence_and_is_replaced() {
     let store = RedisStore::builder(server.url()).connect().await.unwrap();
     let cache = Cache::builder(store).build().unwrap();
     cache.set("k", "seven").fence(7).await.unwrap();
-    let entry = keys(&server).into_iter().map(|(name, _)| name);
-    let entry = entry.filter(|name| name.ends_with('k')).last().unwrap();
+    let mut names = keys(&server).into_iter().map(|(name, _)| name);
+    let entry = names.find(|name| name.ends_with('k')).unwrap();
     now(|| server.call(&["APPEND", &entry, "x"])).unwrap();
     cache.set("k", "one").fence(1).await.unwrap();
     assert_eq!(cache.get::<String>("k").await.unwrap().unwrap(), "one");
