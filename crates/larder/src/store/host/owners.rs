@@ -99,6 +99,15 @@ impl Owners {
         is_dead
     }
 
+    /// Returns whether the process of this instance keeps its file locked, as far as anybody can tell.
+    pub(super) fn is_alive(&self, instance: &str) -> bool {
+        is_instance(instance)
+            && match open(&self.dir.join(instance), false) {
+                Ok(file) => file.try_lock().is_err(),
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            }
+    }
+
     fn was_just_alive(&self, instance: &str) -> bool {
         let alive = lock(&self.alive);
         let seen = alive.get(instance);
