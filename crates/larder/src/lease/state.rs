@@ -223,7 +223,7 @@ impl Lease {
     fn next_event_ms(&self, ahead: usize, now_ms: u64) -> u64 {
         let first_in_queue = self.waiters.front().filter(|_| ahead > 0);
         let at_ms = match first_in_queue {
-            Some(first) => first.poll_by_ms + 1,
+            Some(first) => first.poll_by_ms.saturating_add(1),
             None => self.holders.iter().map(|h| h.until_ms).min().unwrap_or(0),
         };
         at_ms.saturating_sub(now_ms)
@@ -284,6 +284,23 @@ mod tests {
         assert_eq!(lease.acquire(&ask(&c), at(45)).unwrap(), busy(1, 48));
         assert!(fence(lease.acquire(&ask(&b), at(46)).unwrap()).unwrap() > first);
         assert!(!lease.release(&a, None, at(47)).was_held);
+    }
+
+    #[test]
+    fn endless_leases_and_heartbeats_do_not_wrap() {
+        let [a, b, c] = [Owner::new(), Owner::new(), Owner::new()];
+        let endless = |owner| Ask {
+            ttl_ms: u64::MAX,
+            heartbeat_ms: Some(u64::MAX),
+            ..ask(owner)
+        };
+        let mut lease = Lease::default();
+        lease.acquire(&endless(&a), at(1)).unwrap();
+        for (owner, ahead) in [(&b, 0), (&c, 1)] {
+            let retry_ms = u64::MAX - 1;
+            let busy = Answer::Busy { ahead, retry_ms };
+            assert_eq!(lease.acquire(&endless(owner), at(1)).unwrap(), busy);
+        }
     }
 
     #[test]
