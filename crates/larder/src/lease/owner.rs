@@ -1,6 +1,7 @@
 //! Who holds a lease or waits for one.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,9 +69,14 @@ impl fmt::Debug for Owner {
 fn process() -> &'static str {
     static PROCESS: OnceLock<String> = OnceLock::new();
     PROCESS.get_or_init(|| {
-        let instance = fastrand::u128(..);
-        format!("{}/{}/{instance:032x}", host(), std::process::id())
+        let (high, low) = (random(), random());
+        format!("{}/{}/{high:016x}{low:016x}", host(), std::process::id())
     })
+}
+
+/// Returns a random number from the system. `fastrand` begins with the time, which processes may share and others guess.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Returns the name of this host, without what could be mistaken for something else.
