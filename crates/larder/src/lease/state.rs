@@ -291,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn endless_leases_and_heartbeats_do_not_wrap() {
+        let [a, b, c] = [Owner::new(), Owner::new(), Owner::new()];
+        let endless = |owner| Ask {
+            ttl_ms: u64::MAX,
+            heartbeat_ms: Some(u64::MAX),
+            ..ask(owner)
+        };
+        let mut lease = Lease::default();
+        lease.acquire(&endless(&a), at(1)).unwrap();
+        for (owner, ahead) in [(&b, 0), (&c, 1)] {
+            let retry_ms = u64::MAX - 1;
+            let busy = Answer::Busy { ahead, retry_ms };
+            assert_eq!(lease.acquire(&endless(owner), at(1)).unwrap(), busy);
+        }
+    }
+
+    #[test]
     fn dead_waiters_lose_their_places_together() {
         let owners: Vec<_> = (0..21).map(|_| Owner::new()).collect();
         let mut lease = Lease::default();

@@ -273,14 +273,15 @@ impl Ledger {
         self.owners.sweep();
     }
 
-    /// Decodes a lease; of a record from before the host's start, only what outlasts that.
+    /// Decodes a lease; of a record from before the host's start, only what outlasts that. A container may name the start
+    /// otherwise than its host does: whoever lives has not seen another one.
     fn lease(&self, id: &Id, present: Option<&[u8]>) -> Lease {
         let Some(record) = present.and_then(|bytes| decode::<Lease>(id, bytes)) else {
             return Lease::default();
         };
         let mut lease = record.state;
         if !self.is_of_this_boot(&record.boot) {
-            lease.forget(|_| true);
+            lease.forget(|owner| !self.owners.is_alive(owner.instance()));
         }
         lease
     }
