@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::write::Prepared;
-use crate::envelope::{Envelope, Header, Stamp};
+use crate::envelope::{self, Envelope, Header, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Condition, Entry, conflict};
 
@@ -48,16 +48,20 @@ pub(super) fn stamp(header: &mut Header, fence: u64) {
 
 /// Returns what must still hold when the entry is written.
 fn condition(present: Option<&Entry>, fence: u64) -> Result<Condition> {
-    let Some(Ok(envelope)) = present.map(|entry| Envelope::open(&entry.value)) else {
+    let Some(Entry { value, .. }) = present else {
         return Ok(Condition::IfAbsent);
     };
-    let stamps = &envelope.header.stamps;
-    let newest = stamps.iter().find(|stamp| stamp.kind == FENCE);
-    match newest.map(|stamp| stamp.hard) {
-        Some(newest) if newest > fence => {
-            let message = format!("fence {fence} is older than {newest}, which wrote last");
+    let stamps = Envelope::open(value).map(|envelope| envelope.header.stamps);
+    // What cannot be read has no fence.
+    let mut stamps = stamps.iter().flatten();
+    match stamps.find(|stamp| stamp.kind == FENCE) {
+        Some(newest) if newest.hard > fence => {
+            let message = format!(
+                "fence {fence} is older than {}, which wrote last",
+                newest.hard
+            );
             Err(Error::new(ErrorKind::LockLost, message))
         }
-        _ => Ok(Condition::IfUnchanged(envelope.header.write_id)),
+        _ => Ok(Condition::IfUnchanged(envelope::write_id(value))),
     }
 }

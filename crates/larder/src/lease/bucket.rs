@@ -85,10 +85,12 @@ impl Bucket {
         let level = if self.interval_ms == rate.interval_ms {
             self.level
         } else {
-            self.level / self.interval_ms.max(1) * rate.interval_ms
+            (self.level / self.interval_ms.max(1)).saturating_mul(rate.interval_ms)
         };
         let passed_ms = now_ms.saturating_sub(self.at_ms).min(rate.fill_ms());
-        (level + passed_ms * rate.tokens).min(rate.full())
+        level
+            .saturating_add(passed_ms * rate.tokens)
+            .min(rate.full())
     }
 }
 
@@ -136,6 +138,19 @@ mod tests {
         assert!(taken.allowed);
         let (_, taken) = Bucket::take(Some(bucket), &rate, rate.burst, 0);
         assert_eq!(taken.retry_after_ms, Rate::MAX_INTERVAL_MS);
+    }
+
+    #[test]
+    fn a_level_that_makes_no_sense_is_a_full_bucket() {
+        for interval_ms in [0, 1, RATE.interval_ms] {
+            let known = Bucket {
+                level: u64::MAX,
+                interval_ms,
+                at_ms: 0,
+            };
+            let (_, taken) = Bucket::take(Some(known), &RATE, 1, 1);
+            assert_eq!(taken.remaining, RATE.burst - 1);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Who holds a lease or waits for one.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,8 +70,10 @@ impl fmt::Debug for Owner {
 fn process() -> &'static str {
     static PROCESS: OnceLock<String> = OnceLock::new();
     PROCESS.get_or_init(|| {
-        let instance = fastrand::u128(..);
-        format!("{}/{}/{instance:032x}", host(), std::process::id())
+        // The keys come from the operating system; other generators are seeded with the time.
+        let random = RandomState::new();
+        let (high, low) = (random.hash_one(1), random.hash_one(2));
+        format!("{}/{}/{high:016x}{low:016x}", host(), std::process::id())
     })
 }
 

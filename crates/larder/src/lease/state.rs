@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Ask, HOLD_TIMES, HOLD_TIMES_MS, HolderStatus, IDLE_MS, MAX_WAITERS, Owner};
+use super::{Answer, Ask, HOLD_TIMES, HOLD_TIMES_MS, HolderStatus, MAX_WAITERS, Owner};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Heartbeats that follow each other within this part of their time count as one.
@@ -164,15 +164,19 @@ impl Lease {
         (waiters > 0 || !holders.is_empty()).then_some((holders, waiters))
     }
 
-    /// Returns until when the record must be kept if nothing more happens, in ms by the clock of leases.
-    pub(crate) fn keep_until_ms(&self, now: Now) -> u64 {
-        let held = self.holders.iter().map(|h| h.until_ms).max().unwrap_or(0);
+    /// Returns until when the record must be kept if nothing more happens, in ms by the clock of leases: for `idle_ms`
+    /// after its last use, or as long as its hold times.
+    pub(crate) fn keep_until_ms(&self, now: Now, idle_ms: u64) -> u64 {
+        let ends = self.holders.iter().map(|holder| holder.until_ms);
+        let waiters = self.waiters.iter();
+        let polls = waiters.map(|waiter| waiter.poll_by_ms.saturating_add(1));
+        let used_until_ms = ends.chain(polls).fold(now.ms, u64::max);
         let idle_ms = if self.hold_times_ms.is_empty() {
-            IDLE_MS
+            idle_ms
         } else {
             HOLD_TIMES_MS
         };
-        held.max(now.ms).saturating_add(idle_ms)
+        used_until_ms.saturating_add(idle_ms)
     }
 
     fn holder(&self, owner: &Owner) -> Option<&Holder> {
@@ -223,7 +227,7 @@ impl Lease {
     fn next_event_ms(&self, ahead: usize, now_ms: u64) -> u64 {
         let first_in_queue = self.waiters.front().filter(|_| ahead > 0);
         let at_ms = match first_in_queue {
-            Some(first) => first.poll_by_ms + 1,
+            Some(first) => first.poll_by_ms.saturating_add(1),
             None => self.holders.iter().map(|h| h.until_ms).min().unwrap_or(0),
         };
         at_ms.saturating_sub(now_ms)
@@ -284,6 +288,23 @@ mod tests {
         assert_eq!(lease.acquire(&ask(&c), at(45)).unwrap(), busy(1, 48));
         assert!(fence(lease.acquire(&ask(&b), at(46)).unwrap()).unwrap() > first);
         assert!(!lease.release(&a, None, at(47)).was_held);
+    }
+
+    #[test]
+    fn endless_leases_and_heartbeats_do_not_wrap() {
+        let [a, b, c] = [Owner::new(), Owner::new(), Owner::new()];
+        let endless = |owner| Ask {
+            ttl_ms: u64::MAX,
+            heartbeat_ms: Some(u64::MAX),
+            ..ask(owner)
+        };
+        let mut lease = Lease::default();
+        lease.acquire(&endless(&a), at(1)).unwrap();
+        for (owner, ahead) in [(&b, 0), (&c, 1)] {
+            let retry_ms = u64::MAX - 1;
+            let busy = Answer::Busy { ahead, retry_ms };
+            assert_eq!(lease.acquire(&endless(owner), at(1)).unwrap(), busy);
+        }
     }
 
     #[test]

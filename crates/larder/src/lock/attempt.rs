@@ -24,6 +24,8 @@ const SPREAD_MS: u64 = 20;
 /// A checked attempt.
 pub(super) struct Plan {
     pub(super) locks: Locks,
+    /// Where the lease is renewed and given up in the background.
+    pub(super) runtime: Handle,
     pub(super) space: Namespace,
     pub(super) name: Key,
     pub(super) permits: u32,
@@ -53,7 +55,8 @@ enum Step {
 /// Waits for the lock; see [`super::Lock::acquire`].
 pub(super) async fn acquire(plan: Plan) -> Result<LockGuard> {
     let mut attempt = Attempt::new(plan);
-    let outcome = attempt.wait().await;
+    let locks = attempt.plan.locks.clone();
+    let outcome = locks.inner.door.while_open(attempt.wait()).await;
     let guard = attempt.conclude(outcome)?;
     attempt.count();
     Ok(guard)
@@ -62,7 +65,8 @@ pub(super) async fn acquire(plan: Plan) -> Result<LockGuard> {
 /// Asks once; see [`super::Lock::try_acquire`].
 pub(super) async fn try_acquire(plan: Plan) -> Result<Option<LockGuard>> {
     let mut attempt = Attempt::new(plan);
-    let outcome = attempt.ask(None).await;
+    let locks = attempt.plan.locks.clone();
+    let outcome = locks.inner.door.while_open(attempt.ask(None)).await;
     match attempt.conclude(outcome)? {
         Step::Guard(guard) => {
             attempt.count();
@@ -78,6 +82,7 @@ pub(super) async fn try_acquire(plan: Plan) -> Result<Option<LockGuard>> {
 
 impl Attempt {
     fn new(plan: Plan) -> Self {
+        plan.locks.inner.door.enter();
         Self {
             plan,
             owner: Owner::new(),
@@ -109,6 +114,8 @@ impl Attempt {
             }
             if listener.is_none() && ahead.is_ok() {
                 listener = Some(self.listen().await?);
+                // A call that came before is missed.
+                continue;
             }
             let until = deadline.min(Instant::now() + pause);
             match &listener {
@@ -130,10 +137,6 @@ impl Attempt {
     /// Asks the store once.
     async fn ask(&mut self, heartbeat_ms: Option<u64>) -> Result<Step> {
         let inner = Arc::clone(self.inner());
-        if inner.is_closed() {
-            let message = "this process is shutting down";
-            return Err(Error::new(ErrorKind::Unavailable, message).retryable(false));
-        }
         let ask = Ask {
             owner: self.owner.clone(),
             permits: self.plan.permits,
@@ -171,6 +174,28 @@ impl Attempt {
         Err(Error::new(ErrorKind::Timeout, message))
     }
 
+    /// Makes the store forget the owner, in the background.
+    fn give_up(&self) {
+        let (plan, inner) = (&self.plan, self.inner());
+        let until_ms = inner.now_ms().saturating_add(plan.ttl_ms);
+        let place = (
+            plan.locks.clone(),
+            plan.space.clone(),
+            plan.name.clone(),
+            self.owner.clone(),
+        );
+        let release = move || {
+            let (locks, space, name, owner) = place.clone();
+            async move {
+                let store = locks.inner.store()?;
+                let left = store.release(&space, name.as_bytes(), &owner, None);
+                left.await.map(drop)
+            }
+        };
+        let watchdog = &inner.watchdog;
+        watchdog.give_up(&plan.runtime, inner, until_ms, release);
+    }
+
     fn overdue(&self, ahead: Result<u64>) -> Error {
         let waited = self.plan.wait;
         match ahead {
@@ -206,29 +231,10 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        if !self.is_open {
-            return;
+        if self.is_open {
+            self.give_up();
         }
-        let inner = self.inner();
-        let until_ms = inner.now_ms().saturating_add(self.plan.ttl_ms);
-        let place = (
-            self.plan.locks.clone(),
-            self.plan.space.clone(),
-            self.plan.name.clone(),
-            self.owner.clone(),
-        );
-        let release = move || {
-            let (locks, space, name, owner) = place.clone();
-            async move {
-                let store = locks.inner.store()?;
-                let left = store.release(&space, name.as_bytes(), &owner, None);
-                left.await.map(drop)
-            }
-        };
-        inner.watchdog.give_up(&runtime, inner, until_ms, release);
+        self.inner().door.leave();
     }
 }
 

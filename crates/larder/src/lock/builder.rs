@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::attempt::{self, Plan};
 use super::guard::LockGuard;
 use super::{Locks, MAX_PERMITS};
@@ -121,6 +123,8 @@ impl Lock {
 
     /// Takes the lock if it is free and nobody waits for it, or with [`fair(false)`](Self::fair) if it is free.
     ///
+    /// Bind the guard to a name: `if lock.try_acquire().await?.is_some() { .. }` releases the lock before the block.
+    ///
     /// Cost: one round trip.
     ///
     /// # Errors
@@ -189,6 +193,7 @@ impl Lock {
         }
         Ok(Plan {
             locks: self.locks.clone(),
+            runtime: Handle::current(),
             space: space.clone(),
             permits,
             ttl_ms: duration_ms(ttl),

@@ -21,6 +21,8 @@ use futures_util::future::BoxFuture;
 /// [`is_valid`](Self::is_valid) turns false before the store lets anybody else in, judged by this host's clock, which
 /// counts while the host is suspended. It cannot see into the future: a stop between the check and the work is what
 /// [`fence`](Self::fence) is for.
+///
+/// The lease is renewed, and [`lost`](Self::lost) is told, by the runtime on which it was acquired.
 #[must_use = "a lock is released when its guard is dropped"]
 pub struct LockGuard {
     held: Arc<Held>,
@@ -89,10 +91,7 @@ impl LockGuard {
         let held = &self.held;
         let named = |error| held.named(error, "extend");
         check_ttl(ttl).map_err(named)?;
-        if !held.is_valid() {
-            return Err(self.lost_error());
-        }
-        match held.prolong(duration_ms(ttl)).await {
+        match held.prolong(Some(duration_ms(ttl))).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.lost_error()),
             Err(error) => Err(named(error)),

@@ -36,7 +36,7 @@ pub(super) struct Held {
     keeps_history: bool,
     ttl_ms: AtomicU64,
     valid_until_ms: AtomicU64,
-    /// When to renew; never while a renewal is under way.
+    /// When to renew; never while a renewal is under way, unless something else sets it.
     renew_at_ms: AtomicU64,
     /// When the hold is unusually long; never once that was told.
     long_at_ms: AtomicU64,
@@ -83,7 +83,7 @@ impl Held {
             name: plan.name.clone(),
             owner: owner.clone(),
             fence,
-            runtime: Handle::current(),
+            runtime: plan.runtime.clone(),
             space: plan.space.clone(),
             since_ms: sent_ms,
             renew: plan.renew,
@@ -162,33 +162,39 @@ impl Held {
 
     /// Renews the lease and decides when to do so again.
     pub(super) async fn renew(&self) {
-        let ttl_ms = self.ttl_ms.load(Ordering::Acquire);
-        if let Err(error) = self.prolong(ttl_ms).await {
+        if let Err(error) = self.prolong(None).await {
             tracing::debug!(lock = %self.name, %error, "a lease could not be renewed yet");
+            let ttl_ms = self.ttl_ms.load(Ordering::Acquire);
             let again_ms = self.inner.now_ms() + (ttl_ms / RETRY_PART).max(1);
             self.renew_at_ms.store(again_ms, Ordering::Release);
         }
     }
 
-    /// Makes the lease last from now; `false`: it is not held.
-    pub(super) async fn prolong(&self, ttl_ms: u64) -> Result<bool> {
+    /// Makes the lease last from now, for `ttl_ms` or for as long as the last time; `false`: it is not held.
+    pub(super) async fn prolong(&self, ttl_ms: Option<u64>) -> Result<bool> {
         let mut release = self.release.lock().await;
-        if self.phase() != Phase::Held {
+        if !self.is_valid() {
             return Ok(false);
         }
-        self.ttl_ms.store(ttl_ms, Ordering::Release);
+        let ttl_ms = ttl_ms.unwrap_or_else(|| self.ttl_ms.load(Ordering::Acquire));
         let sent_ms = self.inner.now_ms();
-        let until_ms = certain_until_ms(sent_ms, ttl_ms);
-        // Until the answer is here, the worse case counts.
-        self.valid_until_ms.fetch_min(until_ms, Ordering::AcqRel);
+        self.sent(sent_ms, ttl_ms);
         let store = self.inner.store()?;
         let extended = store.extend(&self.space, self.name.as_bytes(), &self.owner, ttl_ms);
         if !extended.await? {
             *release = Release::Done;
             self.is_settled.store(true, Ordering::Release);
             self.lose();
+            // The holder may have ended it meanwhile.
+            self.lost_unnoticed();
             return Ok(false);
         }
+        if !self.is_valid() {
+            // Too late: the holder may know already that it is over.
+            self.lose();
+            return Ok(false);
+        }
+        let until_ms = certain_until_ms(sent_ms, ttl_ms);
         self.valid_until_ms.store(until_ms, Ordering::Release);
         if self.renew {
             let at_ms = sent_ms + ttl_ms / RENEW_PART;
@@ -196,6 +202,18 @@ impl Held {
         }
         self.inner.watchdog.reschedule(self);
         Ok(true)
+    }
+
+    /// Notes that the store is asked to make the lease last for `ttl_ms`; until the answer is here, the worse case counts.
+    fn sent(&self, sent_ms: u64, ttl_ms: u64) {
+        let before_ms = self.ttl_ms.swap(ttl_ms, Ordering::AcqRel);
+        let until_ms = certain_until_ms(sent_ms, ttl_ms);
+        self.valid_until_ms.fetch_min(until_ms, Ordering::AcqRel);
+        if self.renew && ttl_ms < before_ms {
+            let at_ms = sent_ms + ttl_ms / RENEW_PART;
+            self.renew_at_ms.fetch_min(at_ms, Ordering::AcqRel);
+        }
+        self.inner.watchdog.reschedule(self);
     }
 
     /// Ends the hold: it was given up, or is lost already.

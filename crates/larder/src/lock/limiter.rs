@@ -11,6 +11,8 @@ use crate::key::Key;
 
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
+/// Those who were refused again spread their next tries over up to so long.
+const LONGEST_SPREAD: Duration = Duration::from_millis(500);
 
 /// A rate limiter by name: a token bucket that all who use the name share. Cheap to clone.
 ///
@@ -98,17 +100,22 @@ impl Limiter {
             return Err(Error::argument("the wait of a limiter must be at most 1h"));
         }
         let deadline = Instant::now() + self.wait;
+        let mut spread = Duration::ZERO;
         loop {
             let taken = self.try_take(tokens).await?;
             if taken.allowed {
                 return Ok(());
             }
-            let pause = Duration::from_millis(taken.retry_after_ms);
-            if Instant::now() + pause > deadline {
+            let soonest = Duration::from_millis(taken.retry_after_ms);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if soonest > left {
                 let message = format!("{tokens} tokens will not be there within {:?}", self.wait);
                 return Err(Error::new(ErrorKind::Timeout, message));
             }
-            sleep(pause).await;
+            let pause = soonest + spread.mul_f64(fastrand::f64());
+            sleep(pause.min(left)).await;
+            // If others come first again, there are many of them, who must not all ask for each token.
+            spread = (2 * spread).max(soonest).min(LONGEST_SPREAD);
         }
     }
 

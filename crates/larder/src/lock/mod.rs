@@ -14,6 +14,7 @@
 
 mod attempt;
 mod builder;
+mod door;
 mod event;
 mod guard;
 mod held;
@@ -24,10 +25,10 @@ mod watchdog;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 pub use self::builder::Lock;
 pub use self::event::LockEvent;
@@ -40,6 +41,7 @@ pub use crate::lease::{
 };
 
 use self::builder::Sort;
+use self::door::Door;
 use self::stats::Counters;
 use self::usual::Usual;
 use self::watchdog::Watchdog;
@@ -52,6 +54,8 @@ use crate::key::{KeyRef, Namespace};
 const EVENTS: usize = 1024;
 /// How long a shutdown waits for the store.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+/// How long it waits for attempts to end, which they do when they are polled.
+const LEAVE: Duration = Duration::from_millis(200);
 
 /// The locks, semaphores and rate limiters of one application on one store. Cheap to clone.
 ///
@@ -73,7 +77,7 @@ struct Inner {
     counters: Counters,
     usual: Usual,
     events: broadcast::Sender<LockEvent>,
-    is_closed: AtomicBool,
+    door: Door,
 }
 
 impl Locks {
@@ -102,7 +106,7 @@ impl Locks {
             counters: Counters::default(),
             usual: Usual::default(),
             events: broadcast::Sender::new(EVENTS),
-            is_closed: AtomicBool::new(false),
+            door: Door::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -182,8 +186,16 @@ impl Locks {
     /// # Errors
     /// `Timeout`: some leases could not be given up; they end with their TTLs.
     pub async fn shutdown(&self) -> Result<()> {
-        self.inner.is_closed.store(true, Ordering::Release);
-        match tokio::time::timeout(SHUTDOWN, self.inner.watchdog.release_all()).await {
+        let Inner { door, watchdog, .. } = &*self.inner;
+        door.close();
+        let end = async {
+            let released = watchdog.release_all().await;
+            // Nobody may be looking at an attempt; then it leaves when it is dropped.
+            let _ = timeout(LEAVE, door.empty()).await;
+            // An attempt may have been granted at last, or have left something to be given up.
+            released.and(watchdog.release_all().await)
+        };
+        match timeout(SHUTDOWN, end).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
@@ -208,10 +220,6 @@ impl Inner {
 
     fn named(&self, error: Error, operation: &'static str, name: &[u8]) -> Error {
         error.store(self.store_name).operation(operation).key(name)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
     }
 
     fn now_ms(&self) -> u64 {

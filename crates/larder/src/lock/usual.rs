@@ -11,7 +11,7 @@ use crate::key::Key;
 const HOLDS: usize = 128;
 /// With fewer, nothing is unusual.
 const MIN_HOLDS: usize = 10;
-/// How many names are remembered; the others have no usual hold.
+/// How many names are remembered. If there are more, those with few holds make room, or else all.
 const MAX_NAMES: usize = 1024;
 /// A hold is long when it is so many times the 99th percentile..
 const FACTOR: u64 = 2;
@@ -35,7 +35,10 @@ impl Usual {
     pub(super) fn add(&self, name: &Key, held: Duration) {
         let mut names = self.names();
         if names.len() >= MAX_NAMES && !names.contains_key(name) {
-            return;
+            names.retain(|_, holds| holds.recent_ms.len() >= MIN_HOLDS);
+            if names.len() >= MAX_NAMES {
+                names.clear();
+            }
         }
         let holds = names.entry(name.clone()).or_default();
         let held_ms = duration_ms(held);
@@ -91,5 +94,23 @@ mod tests {
         }
         usual.add(&name, Duration::from_secs(60));
         assert_eq!(usual.long_hold_ms(&name), Some(MIN_LONG_MS));
+    }
+
+    #[test]
+    fn rare_names_make_room_for_frequent_ones() {
+        let usual = Usual::default();
+        for number in 0..3 * MAX_NAMES {
+            usual.add(&Key::from(format!("order:{number}")), Duration::ZERO);
+            assert!(usual.names().len() <= MAX_NAMES);
+        }
+        let report = Key::from("report");
+        for number in 0..MIN_HOLDS {
+            usual.add(&report, Duration::ZERO);
+            usual.add(&Key::from(format!("user:{number}")), Duration::ZERO);
+        }
+        for number in 0..3 * MAX_NAMES {
+            usual.add(&Key::from(format!("order:{number}")), Duration::ZERO);
+        }
+        assert!(usual.long_hold_ms(&report).is_some());
     }
 }

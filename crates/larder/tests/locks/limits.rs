@@ -1,9 +1,11 @@
 //! Semaphores, rate limits, and TTLs from the history.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::ErrorKind;
 
+use super::slow::slow;
 use super::{SECOND, by_hand, cache};
 
 #[tokio::test]
@@ -66,4 +68,27 @@ async fn a_ttl_follows_the_history_of_the_name() {
     guard.release().await.unwrap();
     let bounded = lock.adaptive_ttl(2 * SECOND).acquire().await.unwrap();
     assert!(bounded.remaining() < 2 * SECOND);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_tokens_do_not_storm_the_store() {
+    let (locks, _, store) = slow();
+    let limiter = locks
+        .limiter("l")
+        .per(100, SECOND)
+        .burst(1)
+        .wait(3 * SECOND);
+    let takers: Vec<_> = (0..400)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move { limiter.take(1).await })
+        })
+        .collect();
+    let mut taken = 0;
+    for taker in takers {
+        taken += usize::from(taker.await.unwrap().is_ok());
+    }
+    let asked = store.takes.load(Ordering::SeqCst);
+    // One after the other, 300 tokens in time; all asking for each of them would make 60,000 questions.
+    assert!(taken > 200 && asked < 10_000, "{taken} of {asked}");
 }

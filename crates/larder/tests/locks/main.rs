@@ -6,6 +6,8 @@ mod bounds;
 mod fences;
 mod guards;
 mod limits;
+mod races;
+mod slow;
 mod waiting;
 
 use std::time::Duration;

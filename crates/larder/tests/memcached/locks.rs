@@ -99,7 +99,7 @@ async fn of_many_who_ask_at_once_one_is_granted_the_lock() {
 }
 
 #[tokio::test]
-async fn a_lease_lasts_as_long_as_asked_and_two_seconds_more_at_most() {
+async fn a_lease_lasts_as_long_as_asked_and_three_seconds_more_at_most() {
     let (_store, locks) = connect(large()).await;
     let space = namespace();
     let owner = Owner::new();
@@ -117,7 +117,7 @@ async fn a_lease_lasts_as_long_as_asked_and_two_seconds_more_at_most() {
     }
     let lasted = start.elapsed();
     assert!(lasted >= Duration::from_millis(1200), "{lasted:?}");
-    assert!(lasted < Duration::from_millis(1200 + 2500), "{lasted:?}");
+    assert!(lasted < Duration::from_millis(1200 + 3500), "{lasted:?}");
     assert!(latest > Some(fence));
     assert!(!locks.extend(&space, b"short", &owner, 1200).await.unwrap());
 }
@@ -130,7 +130,7 @@ async fn an_extended_lease_outlasts_its_first_time() {
     locks.acquire(&space, b"lock", &short).await.unwrap();
     let extended = locks.extend(&space, b"lock", &owner, TTL_MS).await;
     assert!(extended.unwrap());
-    tokio::time::sleep(Duration::from_millis(3200)).await;
+    tokio::time::sleep(Duration::from_millis(4200)).await;
     assert_eq!(
         acquire(&*locks, (&space, b"lock"), &Owner::new()).await,
         None

@@ -20,6 +20,8 @@ const SHORT_MS: u64 = 1500;
 /// A dead process's leases are free within this, on a busy machine, too.
 const AT_ONCE: Duration = Duration::from_secs(2);
 const NAME: &[u8] = b"shared";
+/// An open store has looked after its files by then.
+const UPKEEP: Duration = Duration::from_millis(2500);
 const PAUSE: Duration = Duration::from_millis(5);
 
 const CONTENDERS: usize = 4;
@@ -66,6 +68,19 @@ async fn release(locks: &dyn LockStore, owner: &Owner) -> Result<bool> {
 pub(crate) async fn hold(store: &dyn Store, ttl_ms: u64) -> Result<()> {
     let locks = store.lock_store().unwrap();
     say(acquire(&*locks, &ask(&Owner::new(), ttl_ms)).await?);
+    told();
+    Ok(())
+}
+
+/// The role that opens the store by a relative path, takes the lock, goes to another directory and extends it there.
+pub(crate) async fn wander(kind: Kind, dir: &Path) -> Result<()> {
+    std::env::set_current_dir(dir).unwrap();
+    let store = kind.open(Path::new("."));
+    let (locks, owner) = (store.lock_store().unwrap(), Owner::new());
+    say(acquire(&*locks, &ask(&owner, LONG_MS)).await?);
+    std::env::set_current_dir(dir.join("elsewhere")).unwrap();
+    tokio::time::sleep(UPKEEP).await;
+    say(locks.extend(&namespace(), NAME, &owner, LONG_MS).await?);
     told();
     Ok(())
 }
@@ -152,6 +167,25 @@ pub(crate) fn a_stopped_holder_keeps_its_lease(kind: Kind) {
     let lease = Duration::from_millis(SHORT_MS);
     assert!(start.elapsed() >= lease, "it was taken away");
     assert!(heard.elapsed() < lease + AT_ONCE, "{:?}", heard.elapsed());
+}
+
+/// A process that opened the store by a relative path and then goes elsewhere stays with it.
+pub(crate) fn a_holder_that_wanders_keeps_its_lease(kind: Kind) {
+    let dir = tempfile::tempdir().unwrap();
+    let store_dir = dir.path().join("store");
+    let elsewhere = store_dir.join("elsewhere");
+    drop(kind.open(&store_dir));
+    fs::create_dir(&elsewhere).unwrap();
+    let holder = Child::start("wander", kind, &store_dir, (0, 0));
+    holder.hear();
+    assert_eq!(holder.hear(), "true", "it still holds the lock");
+    let left_there = fs::read_dir(elsewhere).unwrap().count();
+    assert_eq!(left_there, 0, "it began a new store");
+    let locks = kind.open(&store_dir).lock_store().unwrap();
+    with_runtime(async {
+        let own = ask(&Owner::new(), LONG_MS);
+        assert_eq!(ask_once(&*locks, &own).await.unwrap(), None);
+    });
 }
 
 /// Four processes take the lock in turn while one is killed every 0 to 30 ms: never are there two holders, fences grow,

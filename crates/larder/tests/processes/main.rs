@@ -136,6 +136,11 @@ macro_rules! suites {
             }
 
             #[test]
+            fn a_holder_that_wanders_keeps_its_lease() {
+                locks::a_holder_that_wanders_keeps_its_lease(Kind::$kind);
+            }
+
+            #[test]
             fn killed_contenders_exclude_each_other() {
                 locks::killed_contenders_exclude_each_other(Kind::$kind);
             }

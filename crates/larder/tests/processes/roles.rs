@@ -57,6 +57,7 @@ pub(crate) fn play() {
                 "sections" => sections::sections(role.kind, &role.dir).await,
                 "crowd" => sections::crowd(role.kind, &role.dir).await,
                 "hold" => locks::hold(&*role.store(), role.start).await,
+                "wander" => locks::wander(role.kind, &role.dir).await,
                 "queue" => locks::queue(&*role.store()).await,
                 "contend" => {
                     let witness = locks::witness_of(&role.dir);

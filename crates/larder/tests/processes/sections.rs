@@ -16,7 +16,8 @@ use crate::roles::{say, told};
 /// Shorter than most stops, so that leases are lost.
 const TTL: Duration = Duration::from_millis(400);
 const WAIT: Duration = Duration::from_secs(60);
-const PROCESSES: usize = 8;
+/// Few, so that the one that is stopped is often the holder.
+const PROCESSES: usize = 3;
 /// What the lock guards: the greatest fence it has seen, beside the directory of the store.
 const RESOURCE: &str = "resource";
 const WAITERS: usize = 20;
@@ -83,7 +84,9 @@ pub(crate) async fn sections(kind: Kind, dir: &Path) -> Result<()> {
             Err(error) => return Err(error),
         };
         let enter_ns = now_ns();
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
+        // Brief ones try the hand-over, long ones are stopped while they hold the lock.
+        let longest_us = if fastrand::bool() { 2_000 } else { 200_000 };
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..longest_us))).await;
         let accepted = write(&resource, guard.fence());
         let exit_ns = now_ns();
         // Asked last: whoever is told yes was alone until before.
@@ -115,7 +118,7 @@ fn parse(line: &str) -> Option<(Section, bool)> {
     Some((section, words[4] == "true"))
 }
 
-/// Lets eight processes enter sections while they are stopped for longer than their leases, one after the other.
+/// Lets processes enter sections while they are stopped for longer than their leases, one after the other.
 pub(crate) fn stopped_holders_harm_nobody(
     kind: Kind,
     dir: &Path,
@@ -165,7 +168,8 @@ fn judge(sections: &[(Section, bool)], forgets: bool) {
         "{all} sections, {} lost their lease, {refused} were refused",
         all - trusted
     );
-    assert!(trusted > 50, "hardly anybody got in");
+    // Whoever is stopped in the queue stops the queue: often it goes on for moments only.
+    assert!(trusted > 5, "hardly anybody got in");
 }
 
 /// The role that waits in many tasks at once, and is killed.

@@ -48,6 +48,21 @@ async fn an_empty_file_is_used() {
 }
 
 #[tokio::test]
+async fn a_database_without_tables_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache.db");
+    let killed = rusqlite::Connection::open(&path).unwrap();
+    killed.pragma_update(None, "journal_mode", "WAL").unwrap();
+    drop(killed);
+    assert!(fs::metadata(&path).unwrap().len() > 0);
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!(store.moved_aside(), None);
+    assert_works(&store).await;
+    drop(store);
+    assert_eq!(Sqlite::open(&path).unwrap().moved_aside(), None);
+}
+
+#[tokio::test]
 async fn a_database_of_another_program_is_moved_aside_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");

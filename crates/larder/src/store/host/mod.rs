@@ -34,7 +34,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
 use crate::lease::{
-    Answer, Ask, Bells, Bucket, Lease, Listener, LockStatus, LockStore, Now, Owner, Rate, Taken,
+    Answer, Ask, Bells, Bucket, IDLE_MS, Lease, Listener, LockStatus, LockStore, Now, Owner, Rate,
+    Taken,
 };
 
 /// How long the first waiter sleeps between two attempts.
@@ -170,7 +171,7 @@ impl Ledger {
         let written = if lease == before {
             None
         } else {
-            let idle_at_ms = lease.keep_until_ms(now);
+            let idle_at_ms = lease.keep_until_ms(now, IDLE_MS);
             Some(self.write(id, now, idle_at_ms, lease)?)
         };
         Ok(Effect {
@@ -272,14 +273,15 @@ impl Ledger {
         self.owners.sweep();
     }
 
-    /// Decodes a lease; of a record from before the host's start, only what outlasts that.
+    /// Decodes a lease; of a record from before the host's start, only what outlasts that. A container may name the start
+    /// otherwise than its host does: whoever lives has not seen another one.
     fn lease(&self, id: &Id, present: Option<&[u8]>) -> Lease {
         let Some(record) = present.and_then(|bytes| decode::<Lease>(id, bytes)) else {
             return Lease::default();
         };
         let mut lease = record.state;
         if !self.is_of_this_boot(&record.boot) {
-            lease.forget(|_| true);
+            lease.forget(|owner| !self.owners.is_alive(owner.instance()));
         }
         lease
     }

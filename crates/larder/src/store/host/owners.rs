@@ -99,6 +99,15 @@ impl Owners {
         is_dead
     }
 
+    /// Returns whether the process of this instance keeps its file locked, as far as anybody can tell.
+    pub(super) fn is_alive(&self, instance: &str) -> bool {
+        is_instance(instance)
+            && match open(&self.dir.join(instance), false) {
+                Ok(file) => file.try_lock().is_err(),
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            }
+    }
+
     fn was_just_alive(&self, instance: &str) -> bool {
         let alive = lock(&self.alive);
         let seen = alive.get(instance);
@@ -149,10 +158,16 @@ impl Owners {
     }
 }
 
-/// Creates the file of a living process, locked.
+/// Locks the file of a living process, which is created if need be.
 fn lock_shared(path: &Path) -> io::Result<File> {
     for _ in 0..MAX_ATTEMPTS {
-        let file = open(path, true)?;
+        let file = match open(path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match create_locked(path)? {
+                Some(file) => return Ok(file),
+                None => continue,
+            },
+            file => file?,
+        };
         match file.try_lock_shared() {
             Ok(()) if is_at(path, &file) => return Ok(file),
             // It was removed before it was locked: others would look at another one.
@@ -165,11 +180,32 @@ fn lock_shared(path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
+/// Creates the file of a living process; `None`: there is one already.
+///
+/// It is locked before it has its name: the process may hold leases, since its former file was removed, and must not
+/// be taken for dead meanwhile.
+fn create_locked(path: &Path) -> io::Result<Option<File>> {
+    // A name as of an instance: if this process is killed here, the file is tidied away as one of the dead.
+    let draft = path.with_file_name(format!("{:032x}", fastrand::u128(..)));
+    let file = open(&draft, true)?;
+    file.try_lock_shared()?;
+    let linked = fs::hard_link(&draft, path);
+    // What cannot be removed now is tidied away, too.
+    let _ = fs::remove_file(&draft);
+    match linked {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        // The file system has no links: for a moment, the file is there and not locked.
+        Err(_) => open(path, true).map(|_unlocked| None),
+    }
+}
+
 /// Opens and locks the file of a dead process; `None`: it is not there, or the process lives, or nobody can tell.
 fn open_dead(path: &Path) -> Option<File> {
     let file = open(path, false).ok()?;
     file.try_lock().ok()?;
-    Some(file)
+    // If another one has the name by now, the process has left this one behind and lives.
+    is_at(path, &file).then_some(file)
 }
 
 /// Notes when the process was found dead.
@@ -190,7 +226,7 @@ fn remove_long_dead(path: &Path) {
     };
     mark(&mut file);
     let is_old = file.metadata().is_ok_and(|metadata| is_old(&metadata));
-    if is_old && is_at(path, &file) {
+    if is_old {
         // What cannot be removed now is met again.
         let _ = fs::remove_file(path);
     }
@@ -233,6 +269,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const A: &str = "0123456789abcdef0123456789abcdef";
@@ -276,6 +314,32 @@ mod tests {
         drop(owners);
         forget_alive(&watcher);
         assert!(watcher.is_dead(A));
+    }
+
+    #[test]
+    fn a_process_whose_file_is_removed_again_and_again_is_never_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let owners = Owners::new(dir.path().join("owners"));
+        owners.enlist(A).unwrap();
+        let path = dir.path().join("owners").join(A);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let watcher = Owners::new(dir.path().join("owners"));
+                while !is_over.load(Ordering::Relaxed) {
+                    forget_alive(&watcher);
+                    assert!(!watcher.is_dead(A));
+                }
+            });
+            for _ in 0..2000 {
+                let _ = fs::remove_file(&path);
+                owners.enlist(A).unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
+        });
+        let left = fs::read_dir(dir.path().join("owners")).unwrap();
+        assert_eq!(left.count(), 1, "no drafts are left");
     }
 
     #[test]

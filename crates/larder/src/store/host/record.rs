@@ -10,6 +10,9 @@ use crate::key::Namespace;
 /// The crc32c of what follows, little endian.
 const CHECKSUM_BYTES: usize = 4;
 
+/// More levels than a record has: a body that goes deeper would take the stack of a small thread.
+const MAX_DEPTH: usize = 16;
+
 /// What is kept under an [`Id`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) enum Kind {
@@ -64,7 +67,12 @@ impl<T: DeserializeOwned> Record<T> {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (checksum, body) = bytes.split_first_chunk::<CHECKSUM_BYTES>()?;
         let is_whole = u32::from_le_bytes(*checksum) == crc32c::crc32c(body);
-        is_whole.then(|| rmp_serde::from_slice(body).ok()).flatten()
+        if !is_whole {
+            return None;
+        }
+        let mut decoder = rmp_serde::Deserializer::from_read_ref(body);
+        decoder.set_max_depth(MAX_DEPTH);
+        Self::deserialize(&mut decoder).ok()
     }
 }
 
@@ -114,6 +122,36 @@ mod tests {
         }
         for end in 0..bytes.len() {
             assert!(Record::<Lease>::decode(&bytes[..end]).is_none());
+        }
+    }
+
+    #[test]
+    fn nested_without_end_is_damage() {
+        let record = Record {
+            id: id(),
+            boot: String::new(),
+            idle_at_ms: 7,
+            keep_until_ms: 8,
+            state: Lease::default(),
+        };
+        let bytes = record.encode().unwrap();
+        let state = rmp_serde::to_vec(&record.state).unwrap();
+        let head = &bytes[CHECKSUM_BYTES..bytes.len() - state.len()];
+        for nested in [vec![0x91; 1 << 20], vec![0x81; 1 << 20]] {
+            let body = [head, &nested].concat();
+            let bytes = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
+            assert!(decode_head(&bytes).is_none());
+            assert!(Record::<Lease>::decode(&bytes).is_none());
+        }
+        // Lengths of what is not there.
+        for long in [
+            &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdb, 0xff, 0xff, 0xff, 0xff],
+        ] {
+            let body = [head, long].concat();
+            let bytes = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
+            assert!(decode_head(&bytes).is_none());
+            assert!(Record::<Lease>::decode(&bytes).is_none());
         }
     }
 

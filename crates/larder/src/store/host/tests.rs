@@ -13,6 +13,7 @@ const ELSEWHERE: &str = "host/1/00112233445566778899aabbccddeeff-1";
 /// A record in memory, and what changes it.
 struct Place {
     ledger: Ledger,
+    dir: PathBuf,
     id: Id,
     bytes: Option<Vec<u8>>,
     keep_until_ms: u64,
@@ -20,8 +21,10 @@ struct Place {
 
 impl Place {
     fn new(clock: &ManualClock, dir: &Path) -> Self {
+        let dir = dir.join("owners");
         Self {
-            ledger: Ledger::new(clock.clock(), dir.join("owners")),
+            ledger: Ledger::new(clock.clock(), dir.clone()),
+            dir,
             id: Id::new(Kind::Lease, &Namespace::new("app", "locks", 1), b"name"),
             bytes: None,
             keep_until_ms: 0,
@@ -30,6 +33,7 @@ impl Place {
 
     /// Goes on after a restart of the host.
     fn restart(&mut self, boot: &str) {
+        self.ledger = Ledger::new(self.ledger.clock.clone(), self.dir.clone());
         self.ledger.boot = boot.to_owned();
     }
 
@@ -65,6 +69,11 @@ impl Place {
     }
 }
 
+/// Returns an owner of another process than those of other numbers.
+fn owner_of(process: u128) -> Owner {
+    Owner::from_text(&format!("host/1/{process:032x}-1"))
+}
+
 fn is_held(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Held(true))
 }
@@ -74,7 +83,7 @@ fn a_restart_of_the_host_frees_holders_and_keeps_fences_and_hold_times() {
     let dir = tempfile::tempdir().unwrap();
     let mut place = Place::new(&ManualClock::new(), dir.path());
     place.restart("first");
-    let (a, b, c) = (Owner::new(), Owner::new(), Owner::new());
+    let (a, b, c) = (owner_of(1), owner_of(2), owner_of(3));
     let first = place.acquire(&a).unwrap();
     place.apply(&Rule::Release {
         owner: a.clone(),
@@ -91,8 +100,33 @@ fn a_restart_of_the_host_frees_holders_and_keeps_fences_and_hold_times() {
     let third = place.acquire(&c).expect("nobody waits before it either");
     assert!(first < second && second < third);
     assert_eq!(place.hold_times(), [17]);
-    place.restart("");
+    place.ledger.boot.clear();
     assert_eq!(place.acquire(&a), None, "an unknown start may be the same");
+}
+
+#[test]
+fn a_container_that_names_the_start_otherwise_excludes_and_is_excluded() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let (mut host, mut container) = (
+        Place::new(&clock, dir.path()),
+        Place::new(&clock, dir.path()),
+    );
+    host.restart("first");
+    container.restart("second");
+    let (a, b) = (owner_of(1), owner_of(2));
+    host.acquire(&a).unwrap();
+    container.bytes = host.bytes.take();
+    assert_eq!(container.acquire(&b), None, "the holder lives");
+    host.bytes = container.bytes.take();
+    let release = Rule::Release {
+        owner: a.clone(),
+        held_ms: None,
+    };
+    assert!(is_held(host.apply(&release)));
+    assert_eq!(host.acquire(&a), None, "the other was first");
+    container.bytes = host.bytes.take();
+    assert!(container.acquire(&b).is_some());
 }
 
 #[test]

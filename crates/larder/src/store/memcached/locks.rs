@@ -19,7 +19,7 @@ use super::pipe::{Pipe, Reply};
 use super::read::check_read;
 use super::register::{stored, unexpected};
 use super::reply::Code;
-use super::request::{Batch, Item, Lifetime, Mode};
+use super::request::{Batch, CLOCK_ERROR_S, Item, Lifetime, Mode};
 use super::{Memcached, NAME, check_namespace};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,10 +65,10 @@ impl Held {
     }
 }
 
-/// The server tells whole seconds, of which the present one has begun.
+/// The server tells whole seconds by its inexact clock.
 fn least_left_ms(ttl_s: Option<u64>) -> u64 {
     ttl_s.map_or(u64::MAX, |seconds| {
-        (seconds.saturating_sub(1) * 1000).max(1)
+        (seconds.saturating_sub(CLOCK_ERROR_S) * 1000).max(1)
     })
 }
 

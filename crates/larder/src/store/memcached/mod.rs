@@ -59,8 +59,8 @@ const NAME: &str = "memcached";
 /// removes it and may report that there was none.
 ///
 /// # Locks
-/// Advisory: the server may evict a lock, or be restarted, while somebody holds it. A lease lasts up to two seconds longer
-/// than asked for, as the server counts whole seconds. Whoever asks first after that is next; those who wait have no
+/// Advisory: the server may evict a lock, or be restarted, while somebody holds it. A lease lasts up to three seconds longer
+/// than asked for, as the server counts whole seconds and skips some. Whoever asks first after that is next; those who wait have no
 /// order, and are woken only by a release in their own process. Fences grow while the server keeps its data, and after
 /// that as well where the clocks of its clients agree. An attempt that failed half-way may take the lock for as long as its lease
 /// would have lasted. No semaphores, no rate limiters, no listing. Taking a lock costs one round trip, extending and

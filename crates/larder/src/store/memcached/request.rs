@@ -43,6 +43,10 @@ pub(super) struct Batch {
     pub(super) expect: Expect,
 }
 
+/// By how many seconds Memcached's clock may be off: it has whole seconds and looks at the time once a second, later each
+/// time by a ms or so. The present second may thus be almost over, and the next but one be the next that it sees.
+pub(super) const CLOCK_ERROR_S: u64 = 2;
+
 /// What a set stores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item<'a> {
@@ -63,9 +67,9 @@ impl Lifetime {
 
     /// Returns the lifetime of an item that expires in `left_ms`, given the time by the system's clock.
     ///
-    /// Never too short: Memcached counts whole seconds from the start of the present one, so one is added.
+    /// Never too short; see [`CLOCK_ERROR_S`].
     pub(super) fn ending_in(left_ms: u64, now_ms: u64) -> Self {
-        let seconds = left_ms.div_ceil(1000).saturating_add(1);
+        let seconds = left_ms.div_ceil(1000).saturating_add(CLOCK_ERROR_S);
         if seconds <= Self::MAX_RELATIVE_S {
             return Self(seconds);
         }
@@ -206,7 +210,7 @@ mod tests {
         batch.delete(&long, Some(7));
         let text = String::from_utf8(batch.bytes).unwrap();
         let expected = "mg ZWE6Yjp2MTprDQo= b v O1000\r\n\
-            ms ZWE6Yjp2MTprDQo= 20 b T2 C9 O1001\r\ne\
+            ms ZWE6Yjp2MTprDQo= 20 b T3 C9 O1001\r\ne\
             stampstp\0\0\0\0\0\0\0\0val\r\nmd h:";
         assert!(text.starts_with(expected), "{text:?}");
         assert!(text.ends_with(" C7 O1002\r\n"), "{text:?}");
@@ -218,11 +222,11 @@ mod tests {
         let now_ms = 1_800_000_000_000;
         let day_ms = 24 * 3_600_000;
         for (left_ms, expected) in [
-            (1, 2),
-            (1000, 2),
-            (1001, 3),
-            (30 * day_ms - 1000, 30 * 24 * 3600),
-            (30 * day_ms, 1_800_000_000 + 30 * 24 * 3600 + 1),
+            (1, 3),
+            (1000, 3),
+            (1001, 4),
+            (30 * day_ms - 2000, 30 * 24 * 3600),
+            (30 * day_ms, 1_800_000_000 + 30 * 24 * 3600 + 2),
             (20 * 365 * day_ms, 0),
             (u64::MAX, 0),
         ] {

@@ -59,7 +59,8 @@ impl Leases {
         let records = &mut *records;
         let record = records.leases.entry(id.to_vec()).or_default();
         let outcome = rule(&mut record.state, now);
-        record.keep_until_ms = record.state.keep_until_ms(now);
+        // Its fence need not be kept: there is one for all.
+        record.keep_until_ms = record.state.keep_until_ms(now, 0);
         records.fence = records.fence.max(record.state.latest_fence());
         outcome
     }
@@ -195,5 +196,43 @@ impl LockStore for Leases {
 
     async fn listen(&self, space: &Namespace, name: &[u8], owner: &Owner) -> Listener {
         self.bells.listen(&id(space, name), owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_are_forgotten_unless_they_are_in_use() {
+        let leases = Leases::new(Clock::system());
+        let space = Namespace::leases("app", "locks");
+        let ask = |heartbeat_ms| Ask {
+            owner: Owner::new(),
+            permits: 1,
+            ttl_ms: 60_000,
+            heartbeat_ms,
+            barge: false,
+        };
+        leases.acquire(&space, b"held", &ask(None)).await.unwrap();
+        let waiting = ask(Some(5000));
+        leases.acquire(&space, b"held", &waiting).await.unwrap();
+        let mut latest = 0;
+        for number in 0..50_000_u32 {
+            let (name, ask) = (number.to_be_bytes(), ask(None));
+            let answer = leases.acquire(&space, &name, &ask).await.unwrap();
+            let Answer::Granted { fence, .. } = answer else {
+                panic!("it is free");
+            };
+            assert!(fence > latest);
+            latest = fence;
+            leases
+                .release(&space, &name, &ask.owner, None)
+                .await
+                .unwrap();
+        }
+        assert!(leases.records().leases.len() <= 4 * MIN_SWEEP);
+        let listed = leases.list(&space, &Glob::all(), 10).await.unwrap();
+        assert_eq!((listed.len(), listed[0].waiters), (1, 1));
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Opening is serialised between processes by a lock on `<file>.lock`, so exactly one of them creates or
 //! replaces the file. A file that is damaged or belongs to something else is renamed to
-//! `<file>.aside-<time>` and never deleted. A connection that meets damage later leaves the mark
+//! `<file>.aside-<time>` and never deleted; one that a killed process left without tables is completed. A connection that meets damage later leaves the mark
 //! `<file>.damaged` with the file's identity, which makes the next opening, or the upkeep of an open store, move the file aside.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Marks the file as ours: "LARD".
 const APPLICATION_ID: i32 = 0x4C41_5244;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SCHEMA_VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Fails unless all tables are there.
 const PROBE: &str = "SELECT ns, key, expires_at, value FROM entries LIMIT 1; \
     SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1; \
     SELECT kind, space, name, keep_until, record FROM leases LIMIT 1;";
+const IS_UNUSED: &str = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
 /// How long opening waits for another process.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// The page cache of one connection.
@@ -40,6 +42,12 @@ const STATEMENTS: usize = 32;
 
 /// Which file a path named when it was opened: device and inode.
 pub(super) type FileId = (u64, u64);
+
+/// Returns the path from the root: connections are opened at any time, and the process may change its directory. SQLite
+/// reads some relative names, such as `:memory:`, as no file at all.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| io_error(path, error))
+}
 
 /// Creates or opens the file and returns its identity and where an unusable one was moved, if any.
 pub(super) fn prepare(path: &Path) -> Result<(FileId, Option<PathBuf>)> {
@@ -168,7 +176,7 @@ fn create_schema(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Returns whether the path is free, empty, or a readable database of ours.
+/// Returns whether the path is free, empty, or a readable database: ours, or one that nobody has put anything in.
 fn is_usable(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -181,22 +189,29 @@ fn is_usable(path: &Path) -> Result<bool> {
         Ok(_) => {}
     }
     // A file we may not read must be an error: only content decides about moving it aside.
-    File::open(path).map_err(|error| io_error(path, error))?;
+    let file = File::open(path).map_err(|error| io_error(path, error))?;
     let check = || -> rusqlite::Result<bool> {
         let connection = open_quiet(path)?;
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let ours = pragma("application_id")? == APPLICATION_ID
-            && pragma("user_version")? == SCHEMA_VERSION;
-        if ours {
-            connection.execute_batch(PROBE)?;
+        match (pragma("application_id")?, pragma("user_version")?) {
+            (APPLICATION_ID, SCHEMA_VERSION) => connection.execute_batch(PROBE).map(|()| true),
+            // Perhaps a process was killed between setting up the log and creating the tables.
+            (0, 0) if has_magic(&file) => connection.query_row(IS_UNUSED, [], |row| row.get(0)),
+            _ => Ok(false),
         }
-        Ok(ours)
     };
     match check() {
         Ok(ours) => Ok(ours),
         Err(error) if is_transient(&error) => Err(store_error(error).operation("open")),
         Err(_) => Ok(false),
     }
+}
+
+/// Returns whether the file begins as every database does that SQLite has begun to write: to SQLite, a short file of
+/// anything else is an empty database.
+fn has_magic(file: &File) -> bool {
+    let mut start = [0; MAGIC.len()];
+    file.read_exact_at(&mut start, 0).is_ok() && start == *MAGIC
 }
 
 /// Returns whether the failure says nothing about the file's content.

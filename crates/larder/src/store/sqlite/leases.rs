@@ -147,6 +147,7 @@ impl Records for Leases {
         ledger.prepare(&rule).map_err(|error| {
             let message = "cannot lock a file beside the database";
             Error::new(ErrorKind::Unavailable, message)
+                .retryable(error.kind() != std::io::ErrorKind::PermissionDenied)
                 .store("sqlite")
                 .caused_by(error)
         })?;

@@ -100,13 +100,14 @@ impl Builder {
         if self.max_bytes < MIN_MAX_BYTES {
             return Err(Error::argument("a sqlite store needs at least 256 KiB"));
         }
-        let (file, moved_aside) = database::prepare(&self.path)?;
-        let owners_dir = database::owners_dir(&self.path);
+        let path = database::absolute(&self.path)?;
+        let (file, moved_aside) = database::prepare(&path)?;
+        let owners_dir = database::owners_dir(&path);
         let upkeep = Arc::new(Upkeep {
             ledger: Arc::new(Ledger::new(self.clock.clone(), owners_dir)),
-            writer: Arc::new(Writer::open(self.path.clone(), self.clock.clone())?),
-            readers: Arc::new(Readers::new(self.path.clone())),
-            path: self.path,
+            writer: Arc::new(Writer::open(path.clone(), self.clock.clone())?),
+            readers: Arc::new(Readers::new(path.clone())),
+            path,
             clock: self.clock,
             max_bytes: self.max_bytes,
             opened: Instant::now(),

@@ -12,7 +12,7 @@ use crate::lease::{Answer, Ask, Listener, LockStatus, LockStore, Owner, Rate, Ta
 /// A lease or a place that outlasts any law.
 pub(super) const LONG_MS: u64 = 3_600_000;
 /// How much later than promised a store that counts in whole seconds lets a lease end.
-const WHOLE_SECONDS_SLACK: Duration = Duration::from_secs(2);
+const WHOLE_SECONDS_SLACK: Duration = Duration::from_millis(3200);
 
 /// The leases of a store in one namespace. Cloning shares both.
 #[derive(Debug, Clone)]

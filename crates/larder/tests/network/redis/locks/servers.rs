@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use larder::lock::{Answer, Ask, IDLE_MS, MAX_WAITERS, Owner, Rate};
-use larder::{ErrorKind, Glob};
+use larder::{Cache, ErrorKind, Glob, RedisStore};
 use tokio::time::sleep;
 use xtask::servers::private::RedisServer;
 
@@ -289,4 +289,76 @@ async fn leases_are_extended_and_released_on_a_server_that_is_full() {
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     let released = store.release(space, b"a", &owner, Some(1)).await;
     assert!(released.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_entry_has_no_fence_and_is_replaced() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let store = RedisStore::builder(server.url()).connect().await.unwrap();
+    let cache = Cache::builder(store).build().unwrap();
+    cache.set("k", "seven").fence(7).await.unwrap();
+    let mut names = keys(&server).into_iter().map(|(name, _)| name);
+    let entry = names.find(|name| name.ends_with('k')).unwrap();
+    now(|| server.call(&["APPEND", &entry, "x"])).unwrap();
+    cache.set("k", "one").fence(1).await.unwrap();
+    assert_eq!(cache.get::<String>("k").await.unwrap().unwrap(), "one");
+    cache.set("k", "zero").fence(0).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_dropped_leaves_nothing_behind() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let store = RedisStore::builder(server.url()).connect().await.unwrap();
+    let cache = Cache::builder(store).build().unwrap();
+    let chaos = |_| {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            for round in 0..60 {
+                let lock = match round % 3 {
+                    0 => cache.lock("l"),
+                    1 => cache.semaphore("s", 2),
+                    _ => cache.lock("l").fair(false),
+                };
+                let lock = lock.renew(true).wait(Duration::from_secs(5));
+                let patience = Duration::from_micros(fastrand::u64(..20_000));
+                let work = async {
+                    match fastrand::u8(..3) {
+                        0 => drop(lock.with_fence(|_| sleep(patience)).await),
+                        1 => drop(lock.try_acquire().await.map(|_| ())),
+                        _ => {
+                            let guard = lock.acquire().await?;
+                            guard.extend(Duration::from_secs(9)).await?;
+                            guard.release().await?;
+                        }
+                    }
+                    larder::Result::Ok(())
+                };
+                let _: Result<larder::Result<()>, _> = tokio::time::timeout(patience, work).await;
+            }
+        })
+    };
+    for task in (0..40).map(chaos).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let ended = Instant::now();
+    loop {
+        let locks = cache.locks().list().await.unwrap();
+        let semaphores = cache.locks().list_semaphores().await.unwrap();
+        if locks.is_empty() && semaphores.is_empty() {
+            break;
+        }
+        assert!(
+            ended.elapsed() < Duration::from_secs(3),
+            "{locks:?} {semaphores:?}"
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
+    let stats = cache.locks().stats();
+    assert_eq!((stats.held, stats.lost), (0, 0));
 }
