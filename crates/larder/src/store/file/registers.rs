@@ -125,7 +125,12 @@ impl Disk {
     }
 
     /// Creates the file of a register. The caller holds its lock and found it absent or damaged.
-    fn create(&self, namespace: Digest, register: &Register, until_ms: u64) -> Attempt<Nonces> {
+    pub(super) fn create(
+        &self,
+        namespace: Digest,
+        register: &Register,
+        until_ms: u64,
+    ) -> Attempt<Nonces> {
         let cannot = |error| fault(WRITE, self.layout.root(), error);
         let address = address(namespace, register);
         let dir = self.layout.register_dir(&address);
@@ -209,7 +214,7 @@ impl Disk {
     /// Replaces a register by what `change` makes of it; returns whether it was there. The caller holds its lock.
     ///
     /// The temporary file is older than the look at the register: a `clear` in between takes both along.
-    fn change(
+    pub(super) fn change(
         &self,
         namespace: Digest,
         register: &Register,

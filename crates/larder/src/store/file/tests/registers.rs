@@ -1,11 +1,13 @@
 //! Registers on the disk.
 
+use std::cell::Cell;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::store::file::register::Kept;
 use crate::store::{LoadRequest, MIN_REGISTER_MS, REGISTER_GRACE_MS};
 
 fn tag(name: &str) -> Register {
@@ -13,9 +15,11 @@ fn tag(name: &str) -> Register {
 }
 
 fn register_path(store: &File, register: &Register) -> PathBuf {
-    let namespace = Digest::of(space().as_bytes());
-    let address = Address::new(namespace, register.as_bytes());
-    store.disk.layout.register_path(&address)
+    store.disk.layout.register_path(&register_address(register))
+}
+
+fn register_address(register: &Register) -> Address {
+    Address::new(Digest::of(space().as_bytes()), register.as_bytes())
 }
 
 fn stamped(stamps: Vec<Stamp>) -> Bytes {
@@ -227,6 +231,58 @@ fn a_register_that_was_removed_or_cleared_never_comes_back() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_clear_while_a_register_is_changed_wins() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (open(&dir), open(&dir));
+    let namespace = Digest::of(space().as_bytes());
+    // The first look is before the temporary file, the second one after it.
+    for interrupted in [1, 2] {
+        let old = capture(&a, &tag("t")).hard;
+        let (looks, new) = (Cell::new(0), Cell::new(0));
+        let change = |kept: Kept| {
+            looks.set(looks.get() + 1);
+            if looks.get() == interrupted {
+                block_on(b.clear(&space())).unwrap();
+                b.disk
+                    .layout
+                    .make_register_dir(&register_address(&tag("t")))
+                    .unwrap();
+                let fresh = b.disk.create(namespace, &tag("t"), u64::MAX).unwrap();
+                new.set(fresh.hard);
+            }
+            Some(kept)
+        };
+        let changed = a.disk.change(namespace, &tag("t"), Effort::BRIEF, change);
+        assert!(
+            matches!(changed, Ok(true) | Err(Fault::Vanished)),
+            "{changed:?}"
+        );
+        let present = capture(&b, &tag("t")).hard;
+        assert_ne!(present, old);
+        assert_eq!(present, new.get());
+    }
+}
+
+#[test]
+fn nobody_removes_or_creates_a_register_while_it_is_changed() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (open(&dir), open(&dir));
+    let namespace = Digest::of(space().as_bytes());
+    let address = register_address(&tag("t"));
+    let _changing = a
+        .disk
+        .locks
+        .register(&a.disk.layout, address.stripe(), Effort::BRIEF);
+    let tags = [tag("t")];
+    let captured = b.disk.capture(namespace, &tags, Effort::BRIEF);
+    assert!(matches!(captured, Err(Fault::Busy)), "{captured:?}");
+    for how in [Invalidation::Hard, Invalidation::Soft] {
+        let invalidated = b.disk.invalidate(namespace, &tags, how, Effort::BRIEF);
+        assert!(matches!(invalidated, Err(Fault::Busy)), "{invalidated:?}");
+    }
 }
 
 /// Not a test by itself: the process that the next one kills.
