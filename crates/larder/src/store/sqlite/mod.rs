@@ -1,7 +1,7 @@
 //! The embedded default: entries in one SQLite file, shared by many processes of one host.
 //!
 //! Write-ahead log, `synchronous=NORMAL`: any process may be killed at any moment and every acknowledged
-//! write stays; a power failure may lose the last ones, never the file. Reads run on the caller's thread;
+//! write stays; a power failure may lose the last ones, deletes and invalidations included, never the file. Reads run on the caller's thread;
 //! writes share transactions ([`writer`]). `clear` gives the namespace a new row id and is O(1). The file is kept under
 //! its size bound by evicting what expires soonest, then what was written longest ago. To copy or move the database,
 //! take `-wal` and `-shm` along: a store that was open for less than a second leaves its last writes there.
@@ -9,7 +9,12 @@
 mod database;
 mod jobs;
 mod leases;
+mod purge;
 mod readers;
+mod registers;
+mod tagging;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 
@@ -23,12 +28,16 @@ use bytes::Bytes;
 
 use self::jobs::{Job, Reply};
 use self::leases::Leases;
-use self::readers::Readers;
+use self::purge::Purge;
+use self::readers::{Listing, Readers};
 use self::upkeep::Upkeep;
 use self::writer::Writer;
 use super::host::Ledger;
 use super::janitor::Janitor;
-use super::{Capabilities, Entry, Expiry, ScanPage, Store, StoreStats, Write};
+use super::{
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register,
+    RegisterPage, ScanPage, Stamp, Store, StoreStats, Write,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
@@ -44,6 +53,11 @@ const MAX_INLINE_KEYS: usize = 64;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The embedded store. Cloning shares it.
+///
+/// # Tags
+/// A register is a row, which a read of an entry that depends on it looks up. To list the keys of a tag is to look at all
+/// entries that have tags. Entries that were invalidated are removed by and by, and registers once nothing needs them;
+/// those of entries that never expire stay until nothing else is left to evict.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
@@ -107,6 +121,7 @@ impl Builder {
             ledger: Arc::new(Ledger::new(self.clock.clone(), owners_dir)),
             writer: Arc::new(Writer::open(path.clone(), self.clock.clone())?),
             readers: Arc::new(Readers::new(path.clone())),
+            purge: Purge::default(),
             path,
             clock: self.clock,
             max_bytes: self.max_bytes,
@@ -239,6 +254,8 @@ impl Store for Sqlite {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            tags: true,
+            tag_listing: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -306,15 +323,66 @@ impl Store for Sqlite {
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
-        let (namespace, pattern, cursor) = (namespace.clone(), pattern.clone(), cursor.cloned());
-        self.read_aside(move |connection, now_ms| {
-            readers::scan(
-                connection,
-                &namespace,
-                &pattern,
-                cursor.as_ref(),
-                (limit, now_ms),
-            )
+        self.list_keys(Listing {
+            namespace: namespace.clone(),
+            pattern: pattern.clone(),
+            register: None,
+            cursor: cursor.cloned(),
+            limit,
+        })
+        .await
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        _key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        self.capture_registers(namespace, registers).await
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        self.begin_marked_load(namespace, key, load).await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        self.invalidate_registers(namespace, registers, how).await
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        self.list_registers(namespace, pattern, cursor, limit).await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.list_keys(Listing {
+            namespace: namespace.clone(),
+            pattern: Glob::all(),
+            register: Some(register.clone()),
+            cursor: cursor.cloned(),
+            limit,
         })
         .await
     }
@@ -331,6 +399,7 @@ impl Store for Sqlite {
         let inner = Arc::clone(&self.inner);
         run_aside(move || {
             inner.upkeep.prune_leases()?;
+            inner.upkeep.prune_registers()?;
             inner.upkeep.sweep(limit)
         })
         .await
