@@ -37,6 +37,8 @@ const MAGIC: [u8; 4] = *b"LRDR";
 const LAYOUT: u8 = 1;
 const FIXED_BYTES: usize = 64;
 const CRC_AT: usize = 48;
+#[cfg(any(feature = "file", feature = "sqlite"))]
+const HEADER_LEN_AT: usize = 52;
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +245,17 @@ pub(crate) fn stamps(entry: &Bytes) -> Option<Vec<Stamp>> {
 /// Returns whether an entry carries stamps or other notes, without looking at them.
 pub(crate) fn has_stamps(entry: &Bytes) -> bool {
     entry.get(54).is_some_and(|count| *count > 0) && entry.starts_with(&MAGIC)
+}
+
+/// Returns the header of an entry that carries notes or is the mark of a load: all that says whether it may be used.
+/// `None`: nothing needs to.
+#[cfg(any(feature = "file", feature = "sqlite"))]
+pub(crate) fn head(entry: &Bytes) -> Option<Bytes> {
+    if !has_stamps(entry) && !is_load(entry) {
+        return None;
+    }
+    let len = Reader(entry.get(HEADER_LEN_AT..)?).u16()?;
+    Some(entry.slice(..usize::from(len).min(entry.len())))
 }
 
 /// Returns the registers that an entry carries stamps of.

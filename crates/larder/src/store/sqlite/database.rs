@@ -21,10 +21,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Marks the file as ours: "LARD".
 const APPLICATION_ID: i32 = 0x4C41_5244;
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Fails unless all tables are there.
-const PROBE: &str = "SELECT ns, key, expires_at, value FROM entries LIMIT 1; \
+const PROBE: &str = "SELECT ns, key, expires_at, head, value FROM entries LIMIT 1; \
+    SELECT ns, name, hard, soft, keep_until FROM registers LIMIT 1; \
     SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1; \
     SELECT kind, space, name, keep_until, record FROM leases LIMIT 1;";
 /// How long opening waits for another process.
@@ -36,7 +37,7 @@ const MMAP_BYTES: i64 = 256 << 20;
 /// Backstop for the case that background checkpoints fall behind: pages in the write-ahead log.
 const AUTO_CHECKPOINT_PAGES: i32 = 16 << 10;
 /// Statements kept prepared per connection.
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 64;
 
 /// Which file a path named when it was opened: device and inode.
 pub(super) type FileId = (u64, u64);

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-use super::{leases, readers};
+use super::tagging::Tagging;
+use super::{leases, readers, registers};
 use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::lease::Owner;
 use crate::store::host::{Id, Ledger, Outcome, Rule};
-use crate::store::{Change, Condition, Expiry, Write};
+use crate::store::{Change, Condition, Expiry, LoadBegun, Stamp, Write};
 
-const PUT: &str = "INSERT OR REPLACE INTO entries (ns, key, expires_at, value) \
-    SELECT id, ?2, ?3, ?4 FROM namespaces WHERE name = ?1";
+const PUT: &str = "INSERT OR REPLACE INTO entries (ns, key, expires_at, head, value) \
+    SELECT id, ?2, ?3, ?4, ?5 FROM namespaces WHERE name = ?1";
 const DELETE: &str =
     "DELETE FROM entries WHERE ns = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2";
 const TOUCH: &str = "UPDATE entries SET expires_at = ?3 \
@@ -45,6 +46,10 @@ pub(super) enum Job<'a> {
         id: &'a Id,
         rule: &'a Rule,
     },
+    Tagging {
+        namespace: &'a Namespace,
+        work: &'a Tagging,
+    },
 }
 
 /// A change that waits in the queue of another thread.
@@ -68,6 +73,10 @@ pub(super) enum OwnedJob {
         id: Id,
         rule: Rule,
     },
+    Tagging {
+        namespace: Namespace,
+        work: Tagging,
+    },
 }
 
 #[derive(Debug)]
@@ -86,6 +95,8 @@ pub(super) enum Reply {
     Cleared,
     /// The outcome, and whose turn it may be now.
     Lease(Outcome, Option<Owner>),
+    Stamps(Vec<Stamp>),
+    Begun(LoadBegun),
 }
 
 impl Job<'_> {
@@ -114,13 +125,17 @@ impl Job<'_> {
                 id: id.clone(),
                 rule: rule.clone(),
             },
+            Self::Tagging { namespace, work } => OwnedJob::Tagging {
+                namespace: namespace.clone(),
+                work: work.clone(),
+            },
         }
     }
 
     /// Returns whether the job is one statement, which is a transaction by itself.
     fn is_single_statement(&self) -> bool {
         matches!(self, Self::Write { writes: [write], .. } if write.condition == Condition::Always
-            && matches!(write.change, Change::Put(_))
+            && matches!(&write.change, Change::Put(value) if !envelope::has_stamps(value))
             && matches!(write.expiry, Expiry::After(_) | Expiry::Never))
     }
 
@@ -130,6 +145,7 @@ impl Job<'_> {
             Self::Write { writes, .. } => writes.iter().map(written_bytes).sum(),
             Self::Increment { .. } | Self::Clear { .. } => 128,
             Self::Lease { .. } => 512,
+            Self::Tagging { work, .. } => work.bytes(),
         }
     }
 
@@ -158,6 +174,7 @@ impl Job<'_> {
                 Ok(Ok(Reply::Cleared))
             }
             Self::Lease { ledger, id, rule } => leases::apply(connection, ledger, id, rule),
+            Self::Tagging { namespace, work } => work.run(connection, namespace, now_ms),
         }
     }
 }
@@ -167,7 +184,10 @@ impl OwnedJob {
     pub(super) fn writes(&self) -> Vec<Write<'_>> {
         match self {
             Self::Write { writes, .. } => writes.iter().map(OwnedWrite::borrow).collect(),
-            Self::Increment { .. } | Self::Clear { .. } | Self::Lease { .. } => Vec::new(),
+            Self::Increment { .. }
+            | Self::Clear { .. }
+            | Self::Lease { .. }
+            | Self::Tagging { .. } => Vec::new(),
         }
     }
 
@@ -187,6 +207,7 @@ impl OwnedJob {
             },
             Self::Clear { namespace } => Job::Clear { namespace },
             Self::Lease { ledger, id, rule } => Job::Lease { ledger, id, rule },
+            Self::Tagging { namespace, work } => Job::Tagging { namespace, work },
         }
     }
 }
@@ -241,12 +262,7 @@ fn apply(
         )?;
         return Ok(true);
     }
-    let present = readers::get(
-        &mut readers::get_statement(connection)?,
-        namespace,
-        write.key,
-    )?
-    .filter(|entry| readers::is_live(entry, now_ms));
+    let present = readers::present(connection, namespace, write.key, now_ms)?;
     if !write
         .condition
         .holds(present.as_ref().map(|entry| &entry.value))
@@ -259,39 +275,47 @@ fn apply(
     match &write.change {
         Change::Put(value) => {
             put(connection, namespace, write.key, value, expires_at)?;
-            return Ok(true);
+            Ok(true)
         }
-        Change::Delete => connection
-            .prepare_cached(DELETE)?
-            .execute(params![name, write.key])?,
-        Change::Touch if present.is_some() => {
+        Change::Delete => {
+            // Also what is expired or invalid.
+            connection
+                .prepare_cached(DELETE)?
+                .execute(params![name, write.key])?;
+            Ok(present.is_some_and(|entry| !envelope::is_load(&entry.value)))
+        }
+        Change::Touch => {
+            let Some(entry) = present else {
+                return Ok(false);
+            };
             let at = expires_at.map(|at| at as i64);
             connection
                 .prepare_cached(TOUCH)?
-                .execute(params![name, write.key, at])?
+                .execute(params![name, write.key, at])?;
+            registers::keep(connection, namespace, &entry.value, expires_at)?;
+            Ok(true)
         }
-        Change::Touch => 0,
-    };
-    Ok(present.is_some())
+    }
 }
 
-/// Stores an entry; creates the namespace's row when it is the first.
-fn put(
+/// Stores an entry and keeps its registers; creates the namespace's row when it is the first.
+pub(super) fn put(
     connection: &Connection,
     namespace: &Namespace,
     key: &[u8],
     value: &Bytes,
     expires_at: Option<u64>,
 ) -> rusqlite::Result<()> {
-    let expires_at = expires_at.map(|at| at as i64);
+    let at = expires_at.map(|at| at as i64);
+    let head = envelope::head(value);
     let mut insert = connection.prepare_cached(PUT)?;
-    let row = params![namespace.as_bytes(), key, expires_at, &value[..]];
+    let row = params![namespace.as_bytes(), key, at, head.as_deref(), &value[..]];
     while insert.execute(row)? == 0 {
         connection
             .prepare_cached(CREATE_NAMESPACE)?
             .execute([namespace.as_bytes()])?;
     }
-    Ok(())
+    registers::keep(connection, namespace, value, expires_at)
 }
 
 fn increment(
@@ -301,8 +325,9 @@ fn increment(
     by: i64,
     (expiry, now_ms): (Expiry, u64),
 ) -> rusqlite::Result<Result<Reply>> {
-    let present = readers::get(&mut readers::get_statement(connection)?, namespace, key)?
-        .filter(|entry| readers::is_live(entry, now_ms) && envelope::is_readable(&entry.value));
+    let is_entry = |value: &Bytes| envelope::is_readable(value) && !envelope::is_load(value);
+    let present = readers::present(connection, namespace, key, now_ms)?
+        .filter(|entry| is_entry(&entry.value));
     let created = expiry.at(now_ms, None);
     let ttl_ms = created.map(|at| at - now_ms);
     let old = present.as_ref().map(|entry| &entry.value);

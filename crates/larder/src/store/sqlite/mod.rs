@@ -9,7 +9,10 @@
 mod database;
 mod jobs;
 mod leases;
+mod purge;
 mod readers;
+mod registers;
+mod tagging;
 mod upkeep;
 mod writer;
 
@@ -23,12 +26,16 @@ use bytes::Bytes;
 
 use self::jobs::{Job, Reply};
 use self::leases::Leases;
-use self::readers::Readers;
+use self::purge::Purge;
+use self::readers::{Listing, Readers};
 use self::upkeep::Upkeep;
 use self::writer::Writer;
 use super::host::Ledger;
 use super::janitor::Janitor;
-use super::{Capabilities, Entry, Expiry, ScanPage, Store, StoreStats, Write};
+use super::{
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register,
+    RegisterPage, ScanPage, Stamp, Store, StoreStats, Write,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
@@ -106,6 +113,7 @@ impl Builder {
             ledger: Arc::new(Ledger::new(self.clock.clone(), owners_dir)),
             writer: Arc::new(Writer::open(self.path.clone(), self.clock.clone())?),
             readers: Arc::new(Readers::new(self.path.clone())),
+            purge: Purge::default(),
             path: self.path,
             clock: self.clock,
             max_bytes: self.max_bytes,
@@ -238,6 +246,8 @@ impl Store for Sqlite {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            tags: true,
+            tag_listing: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -305,15 +315,66 @@ impl Store for Sqlite {
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
-        let (namespace, pattern, cursor) = (namespace.clone(), pattern.clone(), cursor.cloned());
-        self.read_aside(move |connection, now_ms| {
-            readers::scan(
-                connection,
-                &namespace,
-                &pattern,
-                cursor.as_ref(),
-                (limit, now_ms),
-            )
+        self.list_keys(Listing {
+            namespace: namespace.clone(),
+            pattern: pattern.clone(),
+            register: None,
+            cursor: cursor.cloned(),
+            limit,
+        })
+        .await
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        _key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        self.capture_registers(namespace, registers).await
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        self.begin_marked_load(namespace, key, load).await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        self.invalidate_registers(namespace, registers, how).await
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        self.list_registers(namespace, pattern, cursor, limit).await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.list_keys(Listing {
+            namespace: namespace.clone(),
+            pattern: Glob::all(),
+            register: Some(register.clone()),
+            cursor: cursor.cloned(),
+            limit,
         })
         .await
     }
@@ -330,6 +391,7 @@ impl Store for Sqlite {
         let inner = Arc::clone(&self.inner);
         run_aside(move || {
             inner.upkeep.prune_leases()?;
+            inner.upkeep.prune_registers()?;
             inner.upkeep.sweep(limit)
         })
         .await

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::database::{self, FileId};
-use super::leases;
+use super::purge::Purge;
 use super::readers::Readers;
 use super::writer::Writer;
+use super::{leases, registers};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::store::host::Ledger;
@@ -45,7 +46,8 @@ const EVICT_OLDEST: &str = "DELETE FROM entries WHERE rowid IN (SELECT id FROM \
 const RECLAIM: &str = "DELETE FROM entries WHERE rowid IN \
     (SELECT e.rowid FROM dead_namespaces d CROSS JOIN entries e ON e.ns = d.id LIMIT ?1)";
 const FORGET_RECLAIMED: &str = "DELETE FROM dead_namespaces WHERE NOT EXISTS \
-    (SELECT 1 FROM entries e WHERE e.ns = dead_namespaces.id)";
+    (SELECT 1 FROM entries e WHERE e.ns = dead_namespaces.id) AND NOT EXISTS \
+    (SELECT 1 FROM registers r WHERE r.ns = dead_namespaces.id)";
 const ANY_DEAD: &str = "SELECT EXISTS (SELECT 1 FROM dead_namespaces)";
 const ANY_EXPIRED: &str = "SELECT EXISTS (SELECT 1 FROM entries WHERE expires_at <= ?1)";
 const USED_BYTES: &str = "SELECT (c.page_count - f.freelist_count) * s.page_size \
@@ -59,6 +61,7 @@ pub(super) struct Upkeep {
     pub(super) writer: Arc<Writer>,
     pub(super) readers: Arc<Readers>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) purge: Purge,
     pub(super) max_bytes: u64,
     pub(super) opened: Instant,
     pub(super) file: Mutex<FileId>,
@@ -74,6 +77,8 @@ impl Upkeep {
             self.follow_file()?;
             self.reclaim()?;
             self.sweep(BATCH_ROWS as usize * MAX_BATCHES)?;
+            self.prune_registers()?;
+            self.purge.run(&self.readers, &self.writer)?;
             self.evict()?;
             self.checkpoint()?;
             self.ledger.sweep_owners();
@@ -145,6 +150,20 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Removes the registers whose time to be kept is over, in short transactions.
+    pub(super) fn prune_registers(&self) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        for _ in 0..MAX_BATCHES {
+            let any_due = |connection: &_| registers::any_due(connection, now_ms);
+            if !self.readers.read(any_due)? {
+                break;
+            }
+            let prune = |connection: &_| registers::prune(connection, now_ms, BATCH_ROWS);
+            self.writer.maintain(prune)?;
+        }
+        Ok(())
+    }
+
     fn reclaim(&self) -> Result<()> {
         if !self.readers.read(|connection| {
             connection
@@ -154,10 +173,7 @@ impl Upkeep {
             return Ok(());
         }
         for _ in 0..MAX_BATCHES {
-            let step = |connection: &Connection| match connection
-                .prepare_cached(RECLAIM)?
-                .execute([BATCH_ROWS])?
-            {
+            let step = |connection: &Connection| match reclaim_batch(connection)? {
                 0 => connection
                     .prepare_cached(FORGET_RECLAIMED)?
                     .execute([])
@@ -180,8 +196,6 @@ impl Upkeep {
         let target = self.max_bytes / 100 * EVICT_TO_PERCENT;
         for _ in 0..MAX_BATCHES * 16 {
             let batch = [BATCH_ROWS, (used - target) as i64];
-            let reclaim =
-                |connection: &Connection| connection.prepare_cached(RECLAIM)?.execute([BATCH_ROWS]);
             let evict = |connection: &Connection| match connection
                 .prepare_cached(EVICT_EXPIRING)?
                 .execute(batch)?
@@ -189,10 +203,16 @@ impl Upkeep {
                 0 => connection.prepare_cached(EVICT_OLDEST)?.execute(batch),
                 some => Ok(some),
             };
-            let mut gone = self.writer.maintain(reclaim)?;
+            let mut gone = self.writer.maintain(reclaim_batch)?;
             if gone == 0 {
                 gone = self.writer.maintain(evict)?;
                 self.evicted.fetch_add(gone as u64, Ordering::Relaxed);
+            }
+            if gone == 0 {
+                // No entry is left that could need them.
+                gone = self
+                    .writer
+                    .maintain(|connection| registers::prune(connection, u64::MAX, BATCH_ROWS))?;
             }
             used = self.used_bytes()?;
             if gone == 0 || used <= target {
@@ -239,5 +259,13 @@ impl Upkeep {
         self.readers.read(|connection| {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         })
+    }
+}
+
+/// Removes some of what cleared namespaces left behind; returns how much.
+fn reclaim_batch(connection: &Connection) -> rusqlite::Result<usize> {
+    match connection.prepare_cached(RECLAIM)?.execute([BATCH_ROWS])? {
+        0 => registers::reclaim(connection, BATCH_ROWS),
+        some => Ok(some),
     }
 }
