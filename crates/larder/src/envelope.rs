@@ -27,7 +27,7 @@ use crate::tag::Register;
 /// The largest stored entry, header included: 16 MiB.
 pub const MAX_ENTRY_BYTES: usize = 16 << 20;
 /// The largest header: 16 KiB.
-const MAX_HEADER_BYTES: usize = 16 << 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 16 << 10;
 /// The longest content type, in bytes.
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
 /// The most registers an entry may name.
@@ -37,7 +37,7 @@ const MAGIC: [u8; 4] = *b"LRDR";
 const LAYOUT: u8 = 1;
 const FIXED_BYTES: usize = 64;
 const CRC_AT: usize = 48;
-#[cfg(any(feature = "file", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 const HEADER_LEN_AT: usize = 52;
 
 /// What an entry holds.
@@ -249,7 +249,7 @@ pub(crate) fn has_stamps(entry: &Bytes) -> bool {
 
 /// Returns the header of an entry that carries notes or is the mark of a load: all that says whether it may be used.
 /// `None`: nothing needs to.
-#[cfg(any(feature = "file", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 pub(crate) fn head(entry: &Bytes) -> Option<Bytes> {
     if !has_stamps(entry) && !is_load(entry) {
         return None;

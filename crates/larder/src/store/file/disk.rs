@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::host::Ledger;
 use crate::store::{Change, Condition, Entry, Expiry, Write};
+use crate::tag::Verdict;
 
 /// How often an operation starts anew because its directory went away.
 const MAX_ATTEMPTS: usize = 16;
@@ -36,6 +37,8 @@ pub(super) struct Disk {
     pub(super) ledger: Arc<Ledger>,
     /// The directory of leases that the sweep did last.
     pub(super) swept_leases: Mutex<Option<PathBuf>>,
+    /// The directory of registers that the sweep did last.
+    pub(super) swept_registers: Mutex<Option<PathBuf>>,
     /// Set when the last handle is dropped: long walks of the sweep end early.
     pub(super) closing: AtomicBool,
     expired: AtomicU64,
@@ -53,6 +56,7 @@ impl Disk {
             locks: Locks::new(&layout),
             ledger: Arc::new(Ledger::new(clock.clone(), layout.owners())),
             swept_leases: Mutex::default(),
+            swept_registers: Mutex::default(),
             layout,
             clock,
             closing: AtomicBool::new(false),
@@ -69,15 +73,33 @@ impl Disk {
         effort: Effort<'_>,
     ) -> Attempt<Option<Entry>> {
         let address = Address::new(namespace, key);
-        let now_ms = self.clock.now_ms();
         match record::read(&self.layout, &address, key, effort)? {
-            Found::Whole(entry) => Ok(Some(entry).filter(|entry| is_live(entry, now_ms))),
+            Found::Whole(entry) if envelope::is_load(&entry.value) => Ok(None),
+            Found::Whole(entry) => self.valid(namespace, entry, effort),
             Found::Missing => Ok(None),
             Found::Damaged => {
                 self.set_aside(&address, key, effort);
                 Ok(None)
             }
         }
+    }
+
+    /// Returns an entry if it is neither expired nor invalid, and notes whether it is stale.
+    fn valid(
+        &self,
+        namespace: Digest,
+        mut entry: Entry,
+        effort: Effort<'_>,
+    ) -> Attempt<Option<Entry>> {
+        if is_due(entry.expires_at_ms, self.clock.now_ms()) {
+            return Ok(None);
+        }
+        match self.judge(namespace, &entry.value, effort)? {
+            Verdict::Invalid => return Ok(None),
+            Verdict::Stale => entry.is_stale = true,
+            Verdict::Valid => {}
+        }
+        Ok(Some(entry))
     }
 
     /// Moves a damaged file aside, unless a writer is about to replace it anyway.
@@ -115,7 +137,7 @@ impl Disk {
         failed("keep a directory", self.layout.root(), gone)
     }
 
-    /// Returns the live entry of a key, and moves a damaged file aside.
+    /// Returns the live and valid entry of a key, or the mark of a load, and moves a damaged file aside.
     fn present(
         &self,
         held: &Held<'_>,
@@ -123,9 +145,8 @@ impl Disk {
         key: &[u8],
         effort: Effort<'_>,
     ) -> Attempt<Option<Entry>> {
-        let now_ms = self.clock.now_ms();
         match record::read(&self.layout, address, key, effort)? {
-            Found::Whole(entry) => Ok(Some(entry).filter(|entry| is_live(entry, now_ms))),
+            Found::Whole(entry) => self.valid(address.namespace, entry, effort),
             Found::Missing => Ok(None),
             Found::Damaged => {
                 self.quarantine(held, address)?;
@@ -164,11 +185,19 @@ impl Disk {
         if !write.condition.holds(value) {
             return Ok(false);
         }
-        let now_ms = self.clock.now_ms();
-        let present_expiry = present.as_ref().and_then(|entry| entry.expires_at_ms);
-        let expires_at_ms = write.expiry.at(now_ms, present_expiry);
+        let is_entry = value.is_some_and(|value| !envelope::is_load(value));
         let over = Over::of(present.as_ref());
+        // A load under way has no expiry to keep, and only its loader may touch it.
+        let is_loaders_touch = matches!(
+            (&write.change, write.condition),
+            (Change::Touch, Condition::IfUnchanged(_))
+        );
+        let is_there = present.is_some();
+        let kept = present.filter(|_| is_entry || is_loaders_touch);
+        let kept_expiry = kept.as_ref().and_then(|kept| kept.expires_at_ms);
+        let expires_at_ms = write.expiry.at(self.clock.now_ms(), kept_expiry);
         let put = |value: &Bytes| {
+            self.keep_registers(address.namespace, value, expires_at_ms, effort)?;
             let content = Content {
                 key: write.key,
                 value,
@@ -177,14 +206,16 @@ impl Disk {
             };
             self.put(held, address, &content).map(|()| true)
         };
-        match (&write.change, present) {
+        match (&write.change, kept) {
             (Change::Put(value), _) => put(value),
-            (Change::Touch, Some(entry)) => put(&entry.value),
-            (Change::Delete, Some(_)) => {
-                self.remove(held, address)?;
-                Ok(true)
+            (Change::Touch, Some(kept)) => put(&kept.value),
+            (Change::Touch, None) => Ok(false),
+            (Change::Delete, _) => {
+                if is_there {
+                    self.remove(held, address)?;
+                }
+                Ok(is_entry)
             }
-            (Change::Touch | Change::Delete, None) => Ok(false),
         }
     }
 
@@ -216,6 +247,7 @@ impl Disk {
         let address = Address::new(namespace, write.key);
         self.under_lock(&address, effort, |held| {
             let present = self.present(held, &address, write.key, effort)?;
+            let present = present.filter(|entry| !envelope::is_load(&entry.value));
             let now_ms = self.clock.now_ms();
             let created = write.expiry.at(now_ms, None);
             let ttl_ms = created.map(|at| at - now_ms);
@@ -288,10 +320,6 @@ pub(super) struct Increment<'a> {
 
 pub(super) fn is_due(expires_at_ms: Option<u64>, now_ms: u64) -> bool {
     expires_at_ms.is_some_and(|at| at <= now_ms)
-}
-
-fn is_live(entry: &Entry, now_ms: u64) -> bool {
-    !is_due(entry.expires_at_ms, now_ms)
 }
 
 /// Says whether the present entry decides what this write does.

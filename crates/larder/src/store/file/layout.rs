@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/larder-file.v1           the marker; records the depth
 //! <root>/ns-<digest>/aa/bb/<digest of the key>
+//! <root>/ns-<digest>/registers/aa/<digest of the name>
 //! <root>/locks/                   never deleted, outside of what `clear` takes away
 //! <root>/leases/                  locks, semaphores and rate limiters
 //! <root>/owners/                  a file for each process that uses them
@@ -29,6 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const MAX_DEPTH: u8 = 4;
 /// The hashed directory levels of leases.
 const LEASE_DEPTH: u8 = 1;
+/// The hashed directory levels of registers.
+const REGISTER_DEPTH: u8 = 1;
 
 const MARKER: &str = "larder-file.v1";
 /// The marker while it is written.
@@ -36,6 +39,7 @@ const MARKER_DRAFT: &str = "larder-file.v1.draft";
 const LOCKS: &str = "locks";
 const LEASES: &str = "leases";
 const OWNERS: &str = "owners";
+const REGISTERS: &str = "registers";
 const QUARANTINE: &str = "quarantine";
 const TRASH: &str = "trash";
 /// Directories that are there from the start.
@@ -270,8 +274,29 @@ impl Layout {
         })
     }
 
+    pub(super) fn registers_dir(&self, namespace: Digest) -> PathBuf {
+        self.below_root(|path| push_registers(path, namespace))
+    }
+
+    pub(super) fn register_dir(&self, address: &Address) -> PathBuf {
+        self.below_root(|path| {
+            push_registers(path, address.namespace);
+            push_levels(path, &address.key.hex(), REGISTER_DEPTH);
+        })
+    }
+
+    pub(super) fn register_path(&self, address: &Address) -> PathBuf {
+        self.below_root(|path| {
+            let name = address.key.hex();
+            push_registers(path, address.namespace);
+            push_levels(path, &name, REGISTER_DEPTH);
+            path.push('/');
+            path.push_str(&name);
+        })
+    }
+
     fn below_root(&self, push: impl FnOnce(&mut String)) -> PathBuf {
-        let mut below = String::with_capacity(4 + 2 * HEX_LEN + 4 * usize::from(MAX_DEPTH));
+        let mut below = String::with_capacity(16 + 2 * HEX_LEN + 4 * usize::from(MAX_DEPTH));
         push(&mut below);
         let mut path = OsString::with_capacity(self.root.as_os_str().len() + below.len());
         path.push(&self.root);
@@ -293,6 +318,14 @@ impl Layout {
     /// `Vanished`: the root is gone.
     pub(super) fn make_lease_dir(&self, address: &Address) -> Attempt<()> {
         self.make_dirs(&self.lease_dir(address), 2 + LEASE_DEPTH)
+    }
+
+    /// Creates the directories of a register below the root.
+    ///
+    /// # Errors
+    /// `Vanished`: the root is gone, or a sweep took an empty level away meanwhile.
+    pub(super) fn make_register_dir(&self, address: &Address) -> Attempt<()> {
+        self.make_dirs(&self.register_dir(address), 2 + REGISTER_DEPTH)
     }
 
     /// Creates a directory and the lowest of those that it lies in, so many in all.
@@ -319,6 +352,13 @@ fn push_namespace(path: &mut String, namespace: Digest) {
     path.push('/');
     path.push_str(NAMESPACE_PREFIX);
     namespace.push_hex(path);
+}
+
+/// Among the levels of entries, whose names are two digits.
+fn push_registers(path: &mut String, namespace: Digest) {
+    push_namespace(path, namespace);
+    path.push('/');
+    path.push_str(REGISTERS);
 }
 
 fn push_levels(path: &mut String, name: &str, depth: u8) {

@@ -5,17 +5,19 @@ use std::fs;
 use bytes::Bytes;
 
 use super::disk::{Disk, is_due};
-use super::fault::{Attempt, Fault};
+use super::fault::{Attempt, Effort, Fault};
 use super::name::{Address, Digest};
 use super::record::{self, Found};
 use super::walk::{Step, Walk, namespaces};
+use crate::envelope;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::Key;
-use crate::store::{ScanPage, ScannedKey, StoreStats};
+use crate::store::{Register, ScanPage, ScannedKey, StoreStats};
+use crate::tag::Verdict;
 
 /// How many files one page reads at most, however few of them match.
-const MAX_READ_PER_PAGE: usize = 10_000;
+pub(super) const MAX_READ_PER_PAGE: usize = 10_000;
 
 impl Disk {
     /// Lists one page in the order of hashes. The cursor is the hash of the last file that was read.
@@ -24,7 +26,7 @@ impl Disk {
         namespace: Digest,
         pattern: &Glob,
         cursor: Option<&Bytes>,
-        limit: usize,
+        (register, limit): (Option<&Register>, usize),
     ) -> Result<ScanPage> {
         let after = cursor.map(Digest::from_cursor).transpose()?;
         let mut page = ScanPage::default();
@@ -35,7 +37,7 @@ impl Disk {
             };
             read += 1;
             page.keys
-                .extend(settle(self.describe(namespace, key, pattern))?.flatten());
+                .extend(settle(self.describe(namespace, key, pattern, register))?.flatten());
             if page.keys.len() >= limit.max(1) || read >= MAX_READ_PER_PAGE {
                 page.next = Some(key.hex().into());
                 break;
@@ -49,37 +51,42 @@ impl Disk {
         let mut count = 0;
         for step in Walk::new(&self.layout, namespace, None)? {
             if let Step::Entry(key) = step? {
-                let found = settle(self.describe(namespace, key, pattern))?.flatten();
+                let found = settle(self.describe(namespace, key, pattern, None))?.flatten();
                 count += u64::from(found.is_some());
             }
         }
         Ok(count)
     }
 
-    /// Returns the entry of a file if it is whole, live and matches.
+    /// Returns the entry of a file if it is whole, live, valid and matches.
     fn describe(
         &self,
         namespace: Digest,
         key: Digest,
         pattern: &Glob,
+        register: Option<&Register>,
     ) -> Attempt<Option<ScannedKey>> {
         let address = Address { namespace, key };
         let now_ms = self.clock.now_ms();
-        let found = record::peek(&self.layout, &address, |head| {
+        let found = record::peek(&self.layout, &address, |head, front| {
             let listed = head.namespace == namespace
                 && Digest::of(head.key) == key
                 && !is_due(head.expires_at_ms, now_ms)
-                && pattern.matches(head.key);
-            listed.then(|| ScannedKey {
+                && pattern.matches(head.key)
+                && !envelope::is_load(front)
+                && register.is_none_or(|register| envelope::carries(front, register));
+            let scanned = || ScannedKey {
                 key: Key::from(head.key),
                 bytes: head.value_len,
                 expires_at_ms: head.expires_at_ms,
-            })
+            };
+            listed.then(|| (scanned(), front.clone()))
         })?;
-        match found {
-            Found::Whole(scanned) => Ok(scanned),
-            Found::Missing | Found::Damaged => Ok(None),
-        }
+        let Found::Whole(Some((scanned, front))) = found else {
+            return Ok(None);
+        };
+        let verdict = self.judge(namespace, &front, Effort::FULL)?;
+        Ok((verdict != Verdict::Invalid).then_some(scanned))
     }
 
     /// Measures all namespaces. Cost: O(entries), one `lstat` each.

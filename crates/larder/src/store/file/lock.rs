@@ -1,4 +1,5 @@
-//! The 256 locks that writers of all threads and processes share: a mutex around a `flock`ed file.
+//! The locks that writers of all threads and processes share, 256 of entries and 16 of registers: a mutex around a `flock`ed
+//! file each.
 //!
 //! A `flock` belongs to the open file and not to the thread, hence the mutex; the kernel drops it when
 //! its process dies, however it dies. Waiting is polling with a deadline, since neither of the two has a
@@ -18,15 +19,17 @@ use super::layout::{FILE_MODE, Layout};
 use crate::error::{Error, ErrorKind};
 
 const STRIPES: usize = 256;
+const REGISTER_STRIPES: usize = 16;
 /// How often a lock file that was replaced is opened again within one attempt.
 const MAX_REOPENS: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
-/// The lock files of a store, opened when first used: up to 258 descriptors.
+/// The lock files of a store, opened when first used: up to 274 descriptors.
 #[derive(Debug)]
 pub(super) struct Locks {
     stripes: Box<[Stripe]>,
+    registers: Box<[Stripe]>,
     sweep: Stripe,
     removal: Stripe,
 }
@@ -69,6 +72,9 @@ impl Locks {
             stripes: (0..STRIPES)
                 .map(|index| stripe(&format!("{index:02x}")))
                 .collect(),
+            registers: (0..REGISTER_STRIPES)
+                .map(|index| stripe(&format!("register-{index:x}")))
+                .collect(),
             sweep: stripe("sweep"),
             removal: stripe("removal"),
         }
@@ -82,6 +88,19 @@ impl Locks {
         effort: Effort<'_>,
     ) -> Attempt<Held<'_>> {
         let held = self.stripes[usize::from(index)].acquire(layout, effort)?;
+        effort.check_wanted()?;
+        Ok(held)
+    }
+
+    /// Takes the lock of a stripe of registers, within the effort.
+    pub(super) fn register(
+        &self,
+        layout: &Layout,
+        index: u8,
+        effort: Effort<'_>,
+    ) -> Attempt<Held<'_>> {
+        let stripe = &self.registers[usize::from(index) % REGISTER_STRIPES];
+        let held = stripe.acquire(layout, effort)?;
         effort.check_wanted()?;
         Ok(held)
     }

@@ -1,4 +1,4 @@
-//! Entries as files below one directory, shared by all processes of a host. Knows nothing of tags or types.
+//! Entries as files below one directory, shared by all processes of a host. Knows nothing of types, nor what tags mean.
 //!
 //! Reads take no lock. Writes to a key hold its stripe's lock across threads and processes, so conditions and
 //! counters are exact. Names are hashes; the key is inside the file and compared.
@@ -27,7 +27,7 @@
 //! # What survives
 //! A kill of any process at any moment: an acknowledged write reads back or has expired, an unacknowledged one
 //! is there in whole or not at all. Nothing is forced to the disk: after a power loss, recent entries may be missing,
-//! or be noticed as damaged and count as missing.
+//! or be noticed as damaged and count as missing, and what was deleted or invalidated in the last seconds may be back.
 
 mod builder;
 mod disk;
@@ -40,6 +40,9 @@ mod name;
 mod offload;
 mod quarantine;
 mod record;
+mod register;
+mod register_list;
+mod registers;
 mod replace;
 mod sweep;
 mod walk;
@@ -60,7 +63,10 @@ use self::fault::{Attempt, Effort, Fault};
 use self::leases::Leases;
 use self::name::Digest;
 use self::offload::{give_up, offload};
-use super::{Capabilities, Change, Condition, Entry, Expiry, ScanPage, Store, StoreStats, Write};
+use super::{
+    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, Register,
+    RegisterPage, ScanPage, Stamp, Store, StoreStats, Write,
+};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::glob::Glob;
@@ -75,9 +81,13 @@ const MAX_BRIEF_BYTES: usize = 64 << 10;
 
 /// The store of one file per entry. Cloning shares it.
 ///
-/// Bounded only by the disk: it evicts nothing, so give entries a TTL. Keeps up to 258 lock files open.
+/// Bounded only by the disk: it evicts nothing, so give entries a TTL. Keeps up to 274 lock files open.
 /// Small reads and uncontended small writes run on the caller's thread, the rest on tokio's blocking threads;
 /// outside of a runtime everything runs on the caller's thread.
+///
+/// # Tags
+/// A register is a small file, too, which a read of an entry that depends on it opens: about as dear as the entry's own.
+/// To list the keys of a tag is to read the heads of all entries.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a small file of its own, which `clear` does not remove. A process that uses them keeps a file locked in
@@ -193,6 +203,8 @@ impl Store for File {
             enumeration: true,
             counters: true,
             sorted_sets: true,
+            tags: true,
+            tag_listing: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -288,7 +300,75 @@ impl Store for File {
         let namespace = Digest::of(namespace.as_bytes());
         let (pattern, cursor) = (pattern.clone(), cursor.cloned());
         offload(&self.disk, move |disk, _| {
-            Ok(disk.scan(namespace, &pattern, cursor.as_ref(), limit)?)
+            Ok(disk.scan(namespace, &pattern, cursor.as_ref(), (None, limit))?)
+        })
+        .await
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        _key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        let namespace = Digest::of(namespace.as_bytes());
+        match self.disk.capture(namespace, registers, Effort::BRIEF) {
+            Err(Fault::Busy) => {}
+            done => return done.or_else(give_up),
+        }
+        let registers = registers.to_vec();
+        offload(&self.disk, move |disk, effort| {
+            disk.capture(namespace, &registers, effort)
+        })
+        .await
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let registers = registers.to_vec();
+        let had = offload(&self.disk, move |disk, effort| {
+            disk.invalidate(namespace, &registers, how, effort)
+        })
+        .await?;
+        Ok(Invalidated {
+            had,
+            parts: 1,
+            missing: 0,
+        })
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let (pattern, cursor) = (pattern.clone(), cursor.cloned());
+        offload(&self.disk, move |disk, _| {
+            Ok(disk.scan_registers(namespace, &pattern, cursor.as_ref(), limit)?)
+        })
+        .await
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let (register, cursor) = (register.clone(), cursor.cloned());
+        offload(&self.disk, move |disk, _| {
+            let of = (Some(&register), limit);
+            Ok(disk.scan(namespace, &Glob::all(), cursor.as_ref(), of)?)
         })
         .await
     }

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::fault::{Attempt, Effort, Fault, failed};
 use super::layout::Layout;
 use super::name::{Address, Digest};
-use crate::envelope::{self, MAX_ENTRY_BYTES};
+use crate::envelope::{self, MAX_ENTRY_BYTES, MAX_HEADER_BYTES};
 use crate::key::MAX_KEY_BYTES;
 use crate::store::Entry;
 
@@ -33,6 +33,8 @@ const FIXED_BYTES: usize = 44;
 const NEVER: u64 = u64::MAX;
 /// The longest head with its key.
 const MAX_HEAD_BYTES: usize = FIXED_BYTES + MAX_KEY_BYTES;
+/// What is read to judge an entry without stamps, or to see that it has some.
+const MAX_PEEK_BYTES: usize = MAX_HEAD_BYTES + 64;
 /// The largest file that can be whole.
 const MAX_FILE_BYTES: u64 = (MAX_HEAD_BYTES + MAX_ENTRY_BYTES) as u64;
 
@@ -126,7 +128,7 @@ pub(super) fn read_file(
     path: &Path,
     effort: Effort<'_>,
 ) -> Attempt<Found<Vec<u8>>> {
-    let (file, len) = match open(layout, path)? {
+    let (mut file, len) = match open(layout, path)? {
         Found::Missing => return Ok(Found::Missing),
         Found::Damaged => return Ok(Found::Damaged),
         Found::Whole(opened) => opened,
@@ -134,25 +136,40 @@ pub(super) fn read_file(
     if len > effort.max_read_bytes {
         return Err(Fault::Busy);
     }
-    let bytes = read_start(layout, file, len as usize)?;
+    let bytes = read_next(layout, &mut file, len as usize)?;
     Ok(bytes.map_or(Found::Damaged, Found::Whole))
 }
 
-/// Reads and verifies the head of a file only, and shows it to `look`.
+/// Reads and verifies the head of a file only, and shows it to `look`, with enough of the envelope to judge it.
 pub(super) fn peek<T>(
     layout: &Layout,
     address: &Address,
-    look: impl FnOnce(&Head<'_>) -> T,
+    look: impl FnOnce(&Head<'_>, &Bytes) -> T,
 ) -> Attempt<Found<T>> {
     let path = layout.entry_path(address);
-    let (file, len) = match open(layout, &path)? {
+    let (mut file, len) = match open(layout, &path)? {
         Found::Missing => return Ok(Found::Missing),
         Found::Damaged => return Ok(Found::Damaged),
         Found::Whole(opened) => opened,
     };
-    let start = read_start(layout, file, (len as usize).min(MAX_HEAD_BYTES))?;
-    let head = start.as_deref().and_then(|start| Head::parse(start, len));
-    Ok(head.map_or(Found::Damaged, |head| Found::Whole(look(&head))))
+    let len_read = (len as usize).min(MAX_PEEK_BYTES);
+    let Some(start) = read_next(layout, &mut file, len_read)? else {
+        return Ok(Found::Damaged);
+    };
+    let start = Bytes::from(start);
+    let Some(head) = Head::parse(&start, len) else {
+        return Ok(Found::Damaged);
+    };
+    let front = start.slice(FIXED_BYTES + head.key.len()..);
+    if !envelope::has_stamps(&front) {
+        return Ok(Found::Whole(look(&head, &front)));
+    }
+    let rest = (len as usize - len_read).min(MAX_HEADER_BYTES);
+    let Some(rest) = read_next(layout, &mut file, rest)? else {
+        return Ok(Found::Damaged);
+    };
+    let front = Bytes::from([&front[..], &rest].concat());
+    Ok(Found::Whole(look(&head, &front)))
 }
 
 /// Opens a file of ours and returns its length.
@@ -186,8 +203,8 @@ fn is_no_file(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Reads so many bytes from the start; `None` if there are fewer.
-fn read_start(layout: &Layout, mut file: fs::File, len: usize) -> Attempt<Option<Vec<u8>>> {
+/// Reads the next so many bytes; `None` if there are fewer.
+fn read_next(layout: &Layout, file: &mut fs::File, len: usize) -> Attempt<Option<Vec<u8>>> {
     let mut bytes = vec![0; len];
     match file.read_exact(&mut bytes) {
         Ok(()) => Ok(Some(bytes)),

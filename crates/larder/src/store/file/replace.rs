@@ -149,6 +149,32 @@ impl Temp {
     }
 }
 
+impl Temp {
+    /// Gives the file its name, which nothing may have.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: something has it.
+    pub(super) fn publish_new(mut self, target: &Path) -> io::Result<()> {
+        let Some(temp) = self.path.as_deref() else {
+            return Ok(());
+        };
+        match rename_new(temp, target) {
+            Ok(()) => self.path = None,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                ) =>
+            {
+                return Err(error);
+            }
+            // The file system cannot: as exclusive, and the temporary name is removed by the drop.
+            Err(_) => fs::hard_link(temp, target)?,
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Temp {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
@@ -167,5 +193,17 @@ pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 pub(super) fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Renames to a name that nothing has.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

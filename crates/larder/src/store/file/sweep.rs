@@ -1,4 +1,4 @@
-//! Tidying in the background: expired entries, what dead writers left, empty directories, the trash, idle leases.
+//! Tidying in the background: expired and invalidated entries, registers, what dead writers left, empty directories, the trash, idle leases.
 //!
 //! Every removal holds the lock of its entry and looks again under it. An empty directory may go at
 //! any time, since a writer that misses its directory starts anew; `rmdir` refuses one that is in use.
@@ -17,6 +17,7 @@ use super::name::{Address, Digest};
 use super::record::{self, Found};
 use super::walk::{Step, Walk, namespaces};
 use crate::error::Result;
+use crate::tag::Verdict;
 
 /// How old a temporary file must be to be taken for a dead writer's.
 const STALE_TEMP: Duration = Duration::from_secs(3600);
@@ -33,6 +34,16 @@ pub(super) struct Position {
 struct Budget {
     steps: usize,
     removals: usize,
+}
+
+/// What a sweep finds in the place of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Due,
+    Invalid,
+    Damaged,
+    /// Or gone already.
+    Kept,
 }
 
 impl Disk {
@@ -52,6 +63,7 @@ impl Disk {
             removals: usize::MAX,
         };
         *position = self.remove_due(*position, &mut budget)?;
+        self.sweep_registers(steps)?;
         self.ledger.sweep_owners();
         self.sweep_leases(steps)
     }
@@ -63,6 +75,7 @@ impl Disk {
             removals: limit,
         };
         self.remove_due(None, &mut budget)?;
+        self.sweep_registers(usize::MAX)?;
         self.sweep_leases(usize::MAX)?;
         Ok((limit - budget.removals) as u64)
     }
@@ -101,44 +114,49 @@ impl Disk {
     }
 
     /// Removes a directory that is empty, unless a writer holds that off; later sweeps meet it again.
-    fn remove_if_empty(&self, dir: &Path) {
+    pub(super) fn remove_if_empty(&self, dir: &Path) {
         if let Ok(_guard) = self.locks.removal(&self.layout, Effort::BRIEF) {
             let _ = fs::remove_dir(dir);
         }
     }
 
-    /// Removes an expired entry, and moves a damaged one aside.
+    /// Removes an expired entry, and one that was invalidated, and moves a damaged one aside; returns whether it was due.
     fn remove_if_due(&self, address: &Address) -> Attempt<bool> {
-        if !self.needs_removal(address)? {
+        if self.state_of(address)? == State::Kept {
             return Ok(false);
         }
+        // Looked at again: live entries cost no locking.
         self.under_lock(address, Effort::FULL, |held| {
-            let now_ms = self.clock.now_ms();
-            let look = record::peek(&self.layout, address, |head| {
-                is_due(head.expires_at_ms, now_ms)
-            })?;
-            match look {
-                Found::Whole(true) => {
+            match self.state_of(address)? {
+                State::Due => {
                     self.remove(held, address)?;
                     self.count_expired();
-                    Ok(true)
+                    return Ok(true);
                 }
-                Found::Damaged => {
-                    self.quarantine(held, address)?;
-                    Ok(false)
-                }
-                Found::Whole(false) | Found::Missing => Ok(false),
+                State::Invalid => self.remove(held, address)?,
+                State::Damaged => self.quarantine(held, address)?,
+                State::Kept => {}
             }
+            Ok(false)
         })
     }
 
-    /// Looks without the lock, so that live entries cost no locking.
-    fn needs_removal(&self, address: &Address) -> Attempt<bool> {
+    fn state_of(&self, address: &Address) -> Attempt<State> {
         let now_ms = self.clock.now_ms();
-        let look = record::peek(&self.layout, address, |head| {
-            is_due(head.expires_at_ms, now_ms)
+        let look = record::peek(&self.layout, address, |head, front| {
+            (is_due(head.expires_at_ms, now_ms), front.clone())
         })?;
-        Ok(!matches!(look, Found::Whole(false) | Found::Missing))
+        let front = match look {
+            Found::Whole((true, _)) => return Ok(State::Due),
+            Found::Whole((false, front)) => front,
+            Found::Damaged => return Ok(State::Damaged),
+            Found::Missing => return Ok(State::Kept),
+        };
+        let verdict = self.judge(address.namespace, &front, Effort::FULL)?;
+        Ok(match verdict {
+            Verdict::Invalid => State::Invalid,
+            Verdict::Valid | Verdict::Stale => State::Kept,
+        })
     }
 
     /// Empties a directory of the trash. Links in it are removed, not followed.

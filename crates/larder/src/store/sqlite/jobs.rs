@@ -269,32 +269,39 @@ fn apply(
     {
         return Ok(false);
     }
-    let present_expiry = present.as_ref().and_then(|entry| entry.expires_at_ms);
-    let expires_at = write.expiry.at(now_ms, present_expiry);
+    let is_entry = present
+        .as_ref()
+        .is_some_and(|present| !envelope::is_load(&present.value));
+    // A load under way has no expiry to keep, and only its loader may touch it.
+    let is_loaders_touch = matches!(
+        (&write.change, write.condition),
+        (Change::Touch, Condition::IfUnchanged(_))
+    );
+    let kept = present.filter(|_| is_entry || is_loaders_touch);
+    let kept_expiry = kept.as_ref().and_then(|kept| kept.expires_at_ms);
+    let expires_at = write.expiry.at(now_ms, kept_expiry);
     let name = namespace.as_bytes();
-    match &write.change {
-        Change::Put(value) => {
+    match (&write.change, kept) {
+        (Change::Put(value), _) => {
             put(connection, namespace, write.key, value, expires_at)?;
             Ok(true)
         }
-        Change::Delete => {
-            // Also what is expired or invalid.
+        (Change::Delete, _) => {
+            // Also what is expired, invalid or a mark.
             connection
                 .prepare_cached(DELETE)?
                 .execute(params![name, write.key])?;
-            Ok(present.is_some_and(|entry| !envelope::is_load(&entry.value)))
+            Ok(is_entry)
         }
-        Change::Touch => {
-            let Some(entry) = present else {
-                return Ok(false);
-            };
+        (Change::Touch, Some(kept)) => {
             let at = expires_at.map(|at| at as i64);
             connection
                 .prepare_cached(TOUCH)?
                 .execute(params![name, write.key, at])?;
-            registers::keep(connection, namespace, &entry.value, expires_at)?;
+            registers::keep(connection, namespace, &kept.value, expires_at)?;
             Ok(true)
         }
+        (Change::Touch, None) => Ok(false),
     }
 }
 

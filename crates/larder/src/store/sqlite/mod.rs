@@ -1,7 +1,7 @@
 //! The embedded default: entries in one SQLite file, shared by many processes of one host.
 //!
 //! Write-ahead log, `synchronous=NORMAL`: any process may be killed at any moment and every acknowledged
-//! write stays; a power failure may lose the last ones, never the file. Reads run on the caller's thread;
+//! write stays; a power failure may lose the last ones, deletes and invalidations included, never the file. Reads run on the caller's thread;
 //! writes share transactions ([`writer`]). `clear` gives the namespace a new row id and is O(1). The file is kept under
 //! its size bound by evicting what expires soonest, then what was written longest ago. To copy or move the database,
 //! take `-wal` and `-shm` along: a store that was open for less than a second leaves its last writes there.
@@ -13,6 +13,8 @@ mod purge;
 mod readers;
 mod registers;
 mod tagging;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 
@@ -51,6 +53,11 @@ const MAX_INLINE_KEYS: usize = 64;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The embedded store. Cloning shares it.
+///
+/// # Tags
+/// A register is a row, which a read of an entry that depends on it looks up. To list the keys of a tag is to look at all
+/// entries that have tags. Entries that were invalidated are removed by and by, and registers once nothing needs them;
+/// those of entries that never expire stay until nothing else is left to evict.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a

@@ -28,12 +28,15 @@ const REMOVE: &str = "DELETE FROM entries WHERE ns = ?1 AND key = ?2 AND head = 
 /// The place of an entry, with its head.
 type Place = (i64, Vec<u8>, Vec<u8>);
 
+/// The entry that was judged last.
+type Position = (i64, Vec<u8>);
+
 /// A walk over all entries that depend on something.
 #[derive(Debug, Default)]
 pub(super) struct Purge {
     is_requested: AtomicBool,
     /// The last entry that was judged, while a walk is under way.
-    position: Mutex<Option<(i64, Vec<u8>)>>,
+    position: Mutex<Option<Position>>,
 }
 
 impl Purge {
@@ -68,8 +71,8 @@ impl Purge {
 /// Returns the invalid ones of the next entries, and where to go on.
 fn judge_batch(
     connection: &Connection,
-    (ns, key): &(i64, Vec<u8>),
-) -> rusqlite::Result<(Vec<Place>, Option<(i64, Vec<u8>)>)> {
+    (ns, key): &Position,
+) -> rusqlite::Result<(Vec<Place>, Option<Position>)> {
     let mut statement = connection.prepare_cached(NEXT)?;
     let mut rows = statement.query(params![ns, key, BATCH_ROWS])?;
     let (mut invalid, mut last, mut seen) = (Vec::new(), None, 0);

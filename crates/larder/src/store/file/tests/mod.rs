@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod leases;
+mod registers;
 mod rivals;
 mod safety;
 mod upkeep;
