@@ -52,9 +52,9 @@ pub(super) fn carried(stamps: &[Stamp]) -> Vec<String> {
         .collect()
 }
 
+#[cfg(feature = "dashboard")]
 impl Cache {
     /// Returns why there are no tags here, if there are none.
-    #[cfg(feature = "dashboard")]
     pub(crate) fn check_tags(&self) -> Result<()> {
         self.inner.needs_tags()
     }
