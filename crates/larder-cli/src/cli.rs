@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Look at the locks of applications, and end one
     #[command(subcommand, after_help = exit::HELP)]
     Lock(commands::lock::Command),
+    /// Look at the tags of entries, and invalidate them
+    #[command(subcommand, after_help = exit::HELP)]
+    Tag(commands::tag::Command),
     /// Look at the servers behind the stores
     #[command(subcommand, after_help = exit::HELP)]
     Node(commands::node::Command),

@@ -12,9 +12,9 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The arguments are wrong, or the command refuses to go on without a confirmation.
     Refused = 2,
-    /// There is no such entry, or nobody holds the lock.
+    /// There is no such entry, nobody holds the lock, or no entry depends on the tag.
     Missing = 3,
-    /// A part was done, then it failed; some servers are down.
+    /// A part was done, then it failed; some servers are down, or have not acknowledged an invalidation.
     Partial = 4,
     /// The store cannot be reached, or did not answer in time.
     Unreachable = 5,
@@ -36,7 +36,7 @@ Exit codes:
   0    done
   1    the command failed
   2    wrong usage, or refused (a removal without a terminal and without --yes)
-  3    miss: there is no such entry; nobody holds the lock
+  3    miss: there is no such entry; nobody holds the lock; no entry has the tag
   4    a part was done, then it failed; some servers of a store are down
   5    the store cannot be reached
   6    doctor found something unhealthy

@@ -88,6 +88,7 @@ impl From<larder::Error> for Failure {
         let exit = match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout => Exit::Unreachable,
             ErrorKind::InvalidArgument | ErrorKind::InvalidKey => Exit::Refused,
+            ErrorKind::Partial => Exit::Partial,
             _ => Exit::Failed,
         };
         let mut message = error.to_string();
@@ -139,6 +140,7 @@ mod tests {
                 Exit::Refused,
                 "invalid_argument",
             ),
+            (ErrorKind::Partial, Exit::Partial, "partial"),
             (ErrorKind::WrongType, Exit::Failed, "wrong_type"),
         ] {
             let failure = Failure::from(larder::Error::new(kind, "no"));

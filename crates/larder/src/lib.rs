@@ -73,6 +73,11 @@ struct Readme;
 #[doc = include_str!("../../../docs/locks.md")]
 struct LocksGuide;
 
+/// And those of the guide to tags.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tags.md")]
+struct TagsGuide;
+
 #[cfg(test)]
 mod tests {
     fn assert_send_sync<T: Send + Sync>() {}

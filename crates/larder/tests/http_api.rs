@@ -19,3 +19,5 @@ mod hostile;
 mod keys;
 #[path = "http_api/status.rs"]
 mod status;
+#[path = "http_api/tags.rs"]
+mod tags;

@@ -12,8 +12,8 @@ use crate::pages::{self, escape};
 use crate::products::LATEST_SALE;
 use crate::{JITTER, Shop, TTL, rankings, users, visitors};
 
-/// The key of the part that shows users, which a change of a user removes.
-pub(crate) const NEWEST_USERS: &str = "overview:newest-users";
+/// The key of the part that shows users.
+const NEWEST_USERS: &str = "overview:newest-users";
 
 pub(crate) async fn show(
     State(shop): State<Shop>,
@@ -46,9 +46,9 @@ async fn latest_sale(shop: &Shop) -> String {
 async fn newest_users(shop: &Shop) -> Result<String, AppError> {
     let database = shop.database.clone();
     shop.pages
-        .remember(NEWEST_USERS, move || async move {
+        .remember_with(NEWEST_USERS, move |load| async move {
             let users = database.newest_users(5).await?;
-            Ok::<_, AppError>(users::user_list(&users))
+            Ok::<_, AppError>(users::user_list(&users, &load))
         })
         .ttl(TTL)
         .jitter(JITTER)

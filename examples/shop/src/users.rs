@@ -6,13 +6,15 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, Redirect};
 use larder::RememberError;
+use larder::cache::LoadContext;
 use serde::Deserialize;
 
 use crate::db::{User, UserId};
 use crate::error::AppError;
 use crate::pages::{self, escape};
-use crate::{JITTER, Paging, Shop, TTL, overview};
+use crate::{JITTER, Paging, Shop, TTL};
 
+/// An entry has at most 24 tags, and a page has one for each user.
 const PER_PAGE: u32 = 20;
 /// How long it is remembered that there is no such user: long enough to spare the database from whoever tries ids one
 /// after the other.
@@ -27,10 +29,10 @@ pub(crate) async fn list(
     let database = shop.database.clone();
     let list: Option<String> = shop
         .pages
-        .remember(list_key(page), move || async move {
+        .remember_with(format!("users:page:{page}"), move |load| async move {
             let skip = u64::from(page - 1) * u64::from(PER_PAGE);
             let users = database.users(skip, PER_PAGE).await?;
-            Ok::<_, AppError>((!users.is_empty()).then(|| user_list(&users)))
+            Ok::<_, AppError>((!users.is_empty()).then(|| user_list(&users, &load)))
         })
         .ttl(TTL)
         .jitter(JITTER)
@@ -89,29 +91,26 @@ pub(crate) async fn rename(
     Ok(Redirect::to(&format!("/users/{}", id.0)))
 }
 
-/// Removes what shows a user from the caches.
+/// Removes what shows a user from the caches: the row by its key, and by their tag the pages, whichever they are.
 ///
 /// Always after the change of the database: what is loaded from then on is new, and a load that was under way is not
 /// kept.
 async fn forget(shop: &Shop, id: UserId) -> Result<(), larder::Error> {
     shop.users.delete(id).await?;
-    shop.pages.delete_many(pages_with(id)).await?;
+    shop.pages.invalidate_tags([tag(id)]).await?;
     Ok(())
 }
 
-/// Lists the keys of the pages that show a user. A new page that shows users belongs here.
-fn pages_with(id: UserId) -> [String; 2] {
-    // Ids have no gaps, so an id tells its page.
-    let page = id.0.saturating_sub(1) / PER_PAGE + 1;
-    [list_key(page), overview::NEWEST_USERS.to_owned()]
+/// Returns the tag of what shows a user.
+fn tag(id: UserId) -> String {
+    format!("user:{}", id.0)
 }
 
-fn list_key(page: u32) -> String {
-    format!("users:page:{page}")
-}
-
-/// Returns users as an HTML list.
-pub(crate) fn user_list(users: &[User]) -> String {
+/// Returns users as an HTML list. Whatever is loaded with it goes when one of them changes.
+pub(crate) fn user_list(users: &[User], load: &LoadContext) -> String {
+    for user in users {
+        load.tag(tag(user.id));
+    }
     let item = |user: &User| {
         let (name, email) = (escape(&user.name), escape(&user.email));
         format!("<a href=\"/users/{}\">{name}</a> ({email})", user.id.0)

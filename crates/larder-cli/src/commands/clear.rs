@@ -2,19 +2,31 @@
 
 use serde_json::json;
 
+use super::tag::invalidate::{self, Request};
 use crate::confirm::{ConfirmArgs, Removal};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::session::Session;
 
 /// Removes values, counters and sorted sets of this cache; other caches on the store keep theirs.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only the entries with this tag, as `larder tag invalidate` does, without asking; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     #[command(flatten)]
     confirm: ConfirmArgs,
 }
 
 pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
+    if !args.tags.is_empty() {
+        let request = Request {
+            tags: args.tags,
+            keys: None,
+            dry_run: args.confirm.dry_run,
+        };
+        return invalidate::invalidate(request, session).await;
+    }
     args.confirm.check_removal(session.global)?;
     let removal = Removal::of(session, b"*").await?;
     if args.confirm.dry_run {

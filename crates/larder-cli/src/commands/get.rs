@@ -51,6 +51,7 @@ struct Printed {
     content_type: String,
     typed: bool,
     ttl_ms: Option<u64>,
+    tags: Vec<String>,
 }
 
 fn print(args: &Args, key: &[u8], value: &RawValue, session: &mut Session<'_>) -> Outcome {
@@ -63,6 +64,7 @@ fn print(args: &Args, key: &[u8], value: &RawValue, session: &mut Session<'_>) -
             content_type: value.content_type.clone(),
             typed: value.is_typed,
             ttl_ms: ttl_ms(value.time_left),
+            tags: value.tags.clone(),
         })?;
         return Ok(Exit::Ok);
     }
@@ -154,6 +156,7 @@ async fn print_sorted_set(key: &[u8], session: &mut Session<'_>) -> Outcome {
         return Ok(Exit::Ok);
     }
     let left = session.cache.ttl(key).await?;
+    let tags = session.cache.key_tags(key).await?.unwrap_or_default();
     session.output.json(&Printed {
         key: KeyFields::new(key),
         value: shown,
@@ -161,6 +164,7 @@ async fn print_sorted_set(key: &[u8], session: &mut Session<'_>) -> Outcome {
         content_type: "application/json".to_owned(),
         typed: true,
         ttl_ms: ttl_ms(left),
+        tags,
     })?;
     Ok(Exit::Ok)
 }

@@ -53,6 +53,10 @@ fn describe(key: &[u8], entry: &Inspection) -> String {
         "" => "-".to_owned(),
         other => escape::text(other.as_bytes()),
     };
+    let tags = match entry.tags.join(", ") {
+        none if none.is_empty() => "-".to_owned(),
+        some => escape::text(some.as_bytes()),
+    };
     let lines = [
         ("key", escape::text(key)),
         ("kind", entry.kind.to_owned()),
@@ -63,6 +67,7 @@ fn describe(key: &[u8], entry: &Inspection) -> String {
         ("ttl", time(entry.ttl_ms)),
         ("left", time(entry.left_ms)),
         ("schema", entry.schema.to_string()),
+        ("tags", tags),
         ("stored", table::bytes(entry.stored_bytes)),
         ("plain", table::bytes(entry.plain_bytes)),
         ("damage", entry.damage.unwrap_or("none").to_owned()),

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod lock;
 pub(crate) mod node;
 pub(crate) mod serve;
+pub(crate) mod tag;
 
 mod clear;
 mod delete;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Outcome {
         Command::Config(command) => config::run(&command, global, output),
         Command::Lock(command) => Box::pin(lock::run(&command, global, output)).await,
         Command::Node(command) => Box::pin(node::run(&command, global, output)).await,
+        Command::Tag(command) => Box::pin(tag::run(command, global, output)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, output)).await,
         Command::Serve(args) => Box::pin(serve::run(args, global, output)).await,
         Command::Completions(args) => completions::run(&args, output),

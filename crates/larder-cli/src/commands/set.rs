@@ -33,6 +33,12 @@ pub(crate) struct Args {
     /// The media type of the value; default text if it is UTF-8, else binary
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// What the entry depends on, separated by commas: see `larder tag invalidate`
+    #[arg(long, value_name = "TAG,..", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// As --tags, one tag that may hold commas; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tag: Vec<String>,
     /// Store only if there is no entry; else exit code 1
     #[arg(long)]
     if_absent: bool,
@@ -49,6 +55,8 @@ pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     let key = args.key.bytes()?;
     let value = value(&args)?;
     let mut set = session.cache.set_raw(&key, value);
+    let tags = args.tags.iter().chain(&args.tag);
+    set = set.tags(tags);
     if let Some(ttl) = args.ttl {
         set = set.ttl(ttl);
     }

@@ -56,6 +56,9 @@ pub(crate) struct EntryLine {
     /// The stored form in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
+    /// The tags of a raw entry; others have theirs in `sealed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
     /// What is left of its life; absent: forever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
@@ -80,6 +83,8 @@ impl EntryLine {
             Ok(value) if value.is_typed => (EntryKind::Typed, Some(value.content_type)),
             Ok(value) => {
                 let line = Self::new(key, EntryKind::Raw, sealed.time_left);
+                let tags = value.tags;
+                let line = line.map(|line| Self { tags, ..line });
                 return Ok(line.map(|line| line.with_value(&value.body, value.content_type)));
             }
             Err(error) if error.kind() == ErrorKind::WrongType => (EntryKind::SortedSet, None),
@@ -109,6 +114,7 @@ impl EntryLine {
             encoding: Encoding::Utf8,
             content_type: None,
             sealed: None,
+            tags: Vec::new(),
             ttl_ms,
         })
     }
@@ -135,7 +141,7 @@ impl EntryLine {
         match (self.kind, self.value, self.sealed) {
             (EntryKind::Raw, Some(value), None) => {
                 let value = decode(&value, self.encoding, "`value`")?;
-                let mut set = cache.set_raw(&key, value).ttl(ttl);
+                let mut set = cache.set_raw(&key, value).ttl(ttl).tags(&self.tags);
                 if let Some(content_type) = self.content_type {
                     set = set.content_type(content_type);
                 }

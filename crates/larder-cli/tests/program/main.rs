@@ -10,6 +10,7 @@ mod serve;
 mod servers;
 mod status;
 mod support;
+mod tags;
 mod terminal;
 mod transfer;
 mod usage;

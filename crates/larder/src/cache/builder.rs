@@ -1,9 +1,11 @@
 //! Puts a cache together and checks its options.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flight::Flights;
 use super::flusher::Flusher;
+use super::groups::Groups;
 use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
@@ -37,6 +39,8 @@ pub struct Builder {
     strict: bool,
     local: Option<Local>,
     locks: Option<Locks>,
+    tagging: bool,
+    tag_groups: BTreeMap<String, Vec<String>>,
 }
 
 impl Builder {
@@ -59,6 +63,8 @@ impl Builder {
             strict: false,
             local: None,
             locks: None,
+            tagging: true,
+            tag_groups: BTreeMap::new(),
         }
     }
 
@@ -123,6 +129,19 @@ impl Builder {
         self
     }
 
+    /// Whether entries may have tags; default yes. Off, tags on a write and invalidations are errors (`InvalidConfig`), for
+    /// tags that are ignored would leave stale values. Entries that have tags stay subject to them.
+    pub fn tagging(mut self, on: bool) -> Self {
+        self.tagging = on;
+        self
+    }
+
+    /// Named sets of tags, for [`Cache::invalidate_group`]; default none.
+    pub fn tag_groups(mut self, groups: BTreeMap<String, Vec<String>>) -> Self {
+        self.tag_groups = groups;
+        self
+    }
+
     /// Shares the locks of another cache on the same store, so that one task looks after all leases; default its own.
     #[cfg(feature = "config")]
     pub(crate) fn locks(mut self, locks: Locks) -> Self {
@@ -134,10 +153,11 @@ impl Builder {
     ///
     /// # Errors
     /// `InvalidConfig`: a name is too long or empty. `InvalidArgument`: the default TTL or an option of the
-    /// local tier is out of bounds. `Unsupported`: the codec or compression is not built in.
+    /// local tier is out of bounds, or a group has a tag that is none. `Unsupported`: the codec or compression is not built in.
     pub fn build(self) -> Result<Cache> {
         self.check()?;
-        let capabilities = self.store.capabilities();
+        let mut capabilities = self.store.capabilities();
+        capabilities.tags &= self.tagging;
         let incoherent = capabilities.shared && !capabilities.coherent_local;
         let tier = |options: &Local| Tier::new(options, capabilities.discards, incoherent);
         let locks = self.locks.clone().unwrap_or_else(|| {
@@ -166,6 +186,8 @@ impl Builder {
             strict: self.strict,
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
+            tagging: self.tagging,
+            groups: Groups::new(self.tag_groups)?,
             learnt: quick_cache::sync::Cache::new(LEARNT_KEYS),
             counters: Counters::default(),
             flusher: Flusher::default(),

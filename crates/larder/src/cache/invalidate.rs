@@ -43,7 +43,7 @@ pub struct InvalidatedTag {
 #[must_use = "nothing is invalidated until it is awaited"]
 pub struct InvalidateTags<'a> {
     cache: &'a Cache,
-    tags: Vec<String>,
+    tags: Result<Vec<String>>,
     how: Invalidation,
     keys: Option<usize>,
 }
@@ -63,7 +63,8 @@ impl Cache {
     ///
     /// # Errors
     /// `InvalidArgument`: no tags, or one that is none; `Partial`: some parts of the store have not acknowledged it, and
-    /// entries there may still be valid; it can be repeated. `Unsupported`, `Unavailable`, `Timeout`.
+    /// entries there may still be valid; it can be repeated. `InvalidConfig`: tags are switched off. `Unsupported`,
+    /// `Unavailable`, `Timeout`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -77,18 +78,22 @@ impl Cache {
         &self,
         tags: impl IntoIterator<Item = impl Into<String>>,
     ) -> InvalidateTags<'_> {
-        InvalidateTags {
-            cache: self,
-            tags: tags.into_iter().map(Into::into).collect(),
+        InvalidateTags::of(self, Ok(tags.into_iter().map(Into::into).collect()))
+    }
+}
+
+impl<'a> InvalidateTags<'a> {
+    /// Begins an invalidation of these tags; an error is reported when it is made.
+    pub(super) fn of(cache: &'a Cache, tags: Result<Vec<String>>) -> Self {
+        Self {
+            cache,
+            tags,
             how: Invalidation::Hard,
             keys: None,
         }
     }
-}
 
-impl InvalidateTags<'_> {
-    /// Lists up to `limit` keys that depended on each tag, found just before. Not of subtrees. Cost: as
-    /// [`Cache::tag_keys`].
+    /// Lists up to `limit` keys that depended on each tag or subtree, found just before. Cost: as [`Cache::tag_keys`].
     pub fn with_keys(mut self, limit: usize) -> Self {
         self.keys = Some(limit);
         self
@@ -97,10 +102,12 @@ impl InvalidateTags<'_> {
     async fn run(self) -> Result<Invalidated> {
         let inner = &self.cache.inner;
         let named = |error: Error| error.store(inner.store.name()).operation("invalidate_tags");
-        if self.tags.is_empty() {
+        inner.needs_tags().map_err(named)?;
+        let given = self.tags.map_err(named)?;
+        if given.is_empty() {
             return Err(named(Error::argument("there is no tag to invalidate")));
         }
-        let selectors = self.tags.iter().map(|tag| Selector::parse(tag));
+        let selectors = given.iter().map(|tag| Selector::parse(tag));
         let registers = selectors.map(|selector| Ok(selector?.into_register()));
         let registers = registers.collect::<Result<Vec<_>>>().map_err(named)?;
         let mut keys = Vec::with_capacity(registers.len());
@@ -114,7 +121,7 @@ impl InvalidateTags<'_> {
             .invalidate(&registers, self.how)
             .await
             .map_err(named)?;
-        let tags = self.tags.into_iter().zip(had).zip(keys);
+        let tags = given.into_iter().zip(had).zip(keys);
         let tags = tags.map(|((tag, existed), keys)| InvalidatedTag { tag, existed, keys });
         Ok(Invalidated {
             tags: tags.collect(),

@@ -191,7 +191,12 @@ impl Inner {
     }
 
     /// Reads one page of a listing.
-    async fn page(&self, pattern: &Glob, cursor: Option<&Bytes>, limit: usize) -> Result<ScanPage> {
+    pub(super) async fn page(
+        &self,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
         if self.is_local_only() {
             return Ok(self.local_page(pattern, cursor, limit));
         }

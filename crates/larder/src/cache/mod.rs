@@ -9,6 +9,7 @@ mod counter;
 mod fenced;
 mod flight;
 mod flusher;
+mod groups;
 mod inflight;
 mod invalidate;
 mod listing;
@@ -23,6 +24,7 @@ mod sealed;
 mod sorted_set;
 mod stats;
 mod stripe;
+mod tag_stats;
 mod tagged;
 mod tags;
 mod write;
@@ -41,10 +43,12 @@ pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::sorted_set::{AddMembers, SortedSet};
 pub use self::stats::{CacheStats, Counts, MissReasons};
+pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
 use self::flight::Flights;
+use self::groups::Groups;
 use self::inflight::Inflight;
 use self::local::Tier;
 use self::stats::{Counter, Counters};
@@ -98,6 +102,9 @@ struct Inner {
     local: Option<Tier>,
     inflight: Inflight,
     flights: Arc<Flights>,
+    /// Whether tags are switched on.
+    tagging: bool,
+    groups: Groups,
     /// Which registers the loaders of keys named last.
     learnt: Learnt,
     locks: Locks,

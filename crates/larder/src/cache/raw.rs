@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::stats::Counter;
+use super::tags::{self, Tags};
 use super::write::{Prepared, WriteOptions};
 use super::{Cache, Inner};
 use crate::codec::{Codec, Encoding, to_json};
@@ -33,6 +34,8 @@ pub struct RawValue {
     pub is_typed: bool,
     /// How long the entry will live.
     pub time_left: TimeLeft,
+    /// The tags of the entry, in no order.
+    pub tags: Vec<String>,
     encoding: Encoding,
 }
 
@@ -71,6 +74,8 @@ pub struct Inspection {
     pub left_ms: Option<u64>,
     /// The schema version.
     pub schema: u32,
+    /// The tags, in no order.
+    pub tags: Vec<String>,
     /// The size in the store, header included, in bytes.
     pub stored_bytes: u64,
     /// The size of the decompressed body in bytes.
@@ -128,7 +133,7 @@ impl Cache {
     }
 
     /// Stores bytes as they are. Await the builder; its options are [`SetRaw::ttl`], [`SetRaw::content_type`],
-    /// [`SetRaw::if_absent`]. Awaits to whether it was stored. Cost: one round trip. A cache that is a local tier only
+    /// [`SetRaw::if_absent`], [`SetRaw::tags`]. Awaits to whether it was stored. Cost: one round trip. A cache that is a local tier only
     /// holds typed values and refuses this (`Unsupported`).
     pub fn set_raw<'a>(&'a self, key: impl Into<KeyRef<'a>>, body: impl Into<Bytes>) -> SetRaw<'a> {
         SetRaw {
@@ -137,6 +142,7 @@ impl Cache {
             body: body.into(),
             content_type: None,
             condition: Condition::Always,
+            tags: Tags::default(),
             ttl: Ttl::Default,
         }
     }
@@ -161,10 +167,17 @@ pub struct SetRaw<'a> {
     body: Bytes,
     content_type: Option<String>,
     condition: Condition,
+    tags: Tags,
     ttl: Ttl,
 }
 
 impl SetRaw<'_> {
+    /// What the entry depends on; see [`Set::tags`](super::Set::tags).
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.tags = Tags::new(tags);
+        self
+    }
+
     /// How long the entry lives; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
@@ -199,21 +212,17 @@ impl SetRaw<'_> {
         let mut header = Header::new(Encoding::Raw, inner.clock.now_ms(), ttl_ms);
         header.content_type = self.content_type.unwrap_or_else(|| default.to_owned());
         header.schema = options.schema;
-        let entry = inner
-            .pack(header, &self.body)
-            .map_err(|error| inner.tagged(error, "set", key))?;
-        inner
-            .put(
-                key,
-                Prepared {
-                    ttl_ms,
-                    entry,
-                    local: None,
-                    registers: Arc::default(),
-                },
-                self.condition,
-            )
-            .await
+        let prepared = inner.pack(header, &self.body).and_then(|entry| {
+            let prepared = Prepared {
+                ttl_ms,
+                entry,
+                local: None,
+                registers: Arc::default(),
+            };
+            inner.tag(prepared, &self.tags)
+        });
+        let prepared = prepared.map_err(|error| inner.tagged(error, "set", key))?;
+        inner.put(key, prepared, self.condition).await
     }
 }
 
@@ -256,6 +265,7 @@ pub(super) fn open(entry: &Bytes, time_left: TimeLeft) -> Result<RawValue, Unope
         _ => Unopened::Unreadable(Unreadable::Damaged),
     })?;
     let encoding = envelope.header.encoding;
+    let tags = tags::carried(&envelope.header.stamps);
     let content_type = match encoding {
         Encoding::Raw => envelope.header.content_type,
         Encoding::Codec(Codec::Json) => "application/json".to_owned(),
@@ -267,6 +277,7 @@ pub(super) fn open(entry: &Bytes, time_left: TimeLeft) -> Result<RawValue, Unope
         content_type,
         is_typed: encoding != Encoding::Raw,
         time_left,
+        tags,
         encoding,
     })
 }
@@ -305,6 +316,7 @@ fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
         ttl_ms: Some(header.hard_ttl_ms).filter(|ttl| *ttl > 0),
         left_ms: entry.expires_at_ms.map(|at| at.saturating_sub(now_ms)),
         schema: header.schema,
+        tags: tags::carried(&header.stamps),
         stored_bytes: entry.value.len() as u64,
         plain_bytes,
         damage,

@@ -305,6 +305,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        self.refuse_tags_that_are_off(&options)?;
         let (schema, depends) = (options.write.schema, options.depends()?);
         loop {
             if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
@@ -373,12 +374,20 @@ impl Inner {
         options.write.ttl = ttl.unwrap_or(options.write.ttl);
         if !tags.is_empty() {
             // What could not be invalidated must not be stored.
-            self.not_stored(&Error::unsupported("tags").store(self.store.name()));
+            self.not_stored(&self.no_tags());
         } else if !skip {
             self.store_loaded(vec![(key.as_bytes(), &loaded, &marker)], options)
                 .await;
         }
         pilot.land(Ok(Some(loaded)));
+    }
+
+    /// Refuses tags where they are switched off: to load every time instead would go unnoticed.
+    fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
+        if self.tagging || options.tags.registers()?.is_empty() {
+            return Ok(());
+        }
+        Err(self.no_tags())
     }
 
     /// Returns whether the value may depend on registers, in a store that has them.

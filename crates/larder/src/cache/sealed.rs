@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use super::Cache;
 use super::raw::{self, RawValue, Unopened};
 use super::write::Prepared;
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::Condition;
@@ -60,6 +60,8 @@ impl Cache {
 
     /// Stores what [`Cache::get_sealed`] returned, byte by byte. Await the builder; its options are
     /// [`SetSealed::ttl`] and [`SetSealed::if_absent`]. Awaits to whether it was stored. Cost: one round trip.
+    ///
+    /// The entry keeps its tags; what was invalidated before this call does not count.
     pub fn set_sealed<'a>(
         &'a self,
         key: impl Into<KeyRef<'a>>,
@@ -79,7 +81,7 @@ impl Cache {
 ///
 /// # Errors
 /// `InvalidKey`; `Corrupted`: the bytes are no intact entry of a known layout; `InvalidArgument`: the TTL;
-/// `Unsupported`: a cache without a store; the store's errors.
+/// `Unsupported`: a cache without a store, or an entry with tags in one without them; the store's errors.
 #[derive(Debug)]
 #[must_use = "a write does nothing until it is awaited"]
 pub struct SetSealed<'a> {
@@ -111,12 +113,15 @@ impl SetSealed<'_> {
         }
         let ttl_ms = self.ttl.resolve(inner.default_ttl)?;
         verify(&self.entry).map_err(|error| inner.tagged(error, "set", key))?;
+        let registers = envelope::registers(&self.entry).into();
         let prepared = Prepared {
             ttl_ms,
             entry: self.entry,
             local: None,
             registers: Arc::default(),
         };
+        let prepared = inner.depend(prepared, registers);
+        let prepared = prepared.map_err(|error| inner.tagged(error, "set", key))?;
         inner.put(key, prepared, self.condition).await
     }
 }

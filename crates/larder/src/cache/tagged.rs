@@ -5,14 +5,15 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 
 use super::remember::{LoadContext, Remember};
+use super::tags;
 use super::write::{Add, Set};
 use super::{Cache, InvalidateTags};
 use crate::envelope::{self, Envelope};
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::{Key, KeyRef};
-use crate::store::{Condition, Expiry, MAX_CAS_ATTEMPTS, Register, Write, conflict};
-use crate::tag;
+use crate::store::{Condition, Expiry, MAX_CAS_ATTEMPTS, Write, conflict};
+use crate::tag::{self, Selector};
 
 /// Registers asked for in one round trip.
 const PAGE_REGISTERS: usize = 500;
@@ -60,6 +61,8 @@ impl Cache {
         let (key, inner) = (key.into(), &self.inner);
         let key = key.checked()?;
         let registers = tag::registers(tags)?;
+        let usable = inner.needs_tags();
+        usable.map_err(|error| inner.tagged(error, "add_tags", key))?;
         for _ in 0..MAX_CAS_ATTEMPTS {
             let added = inner.store.capture(&inner.namespace, key, &registers).await;
             let added = added.map_err(|error| inner.tagged(error, "add_tags", key))?;
@@ -91,23 +94,16 @@ impl Cache {
         let key = key.into();
         let entry = self.inner.fetch(key.checked()?).await?;
         let opened = entry.and_then(|entry| Envelope::open(&entry.value).ok());
-        let exact = |envelope: Envelope| {
-            let stamps = envelope.header.stamps.into_iter();
-            let exact = stamps.filter(|stamp| stamp.kind == Register::EXACT);
-            exact
-                .map(|stamp| String::from_utf8_lossy(&stamp.name).into_owned())
-                .collect()
-        };
-        Ok(opened.map(exact))
+        Ok(opened.map(|envelope| tags::carried(&envelope.header.stamps)))
     }
 
-    /// Returns up to `limit` keys of valid entries with this tag, in the store's own order. Cost: the store looks at all
-    /// its entries; for people, not for programs.
+    /// Returns up to `limit` keys of valid entries with this tag, or with one below `user:123:*`, in the store's own
+    /// order. Cost: the store looks at all its entries; for people, not for programs.
     ///
     /// # Errors
     /// `InvalidArgument`: it is no tag; `Unsupported`: the store cannot list; the store's errors.
     pub async fn tag_keys(&self, tag: &str, limit: usize) -> Result<Vec<Key>> {
-        let register = Register::exact(tag)?;
+        let register = Selector::parse(tag)?.into_register();
         self.inner.keys_of(&register, limit).await
     }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+#[cfg(feature = "dashboard")]
+use super::Cache;
 use super::Inner;
 use super::write::Prepared;
-use crate::envelope;
-use crate::error::{Error, Result};
+use crate::envelope::{self, Stamp};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::{Condition, Expiry, Register, Write};
 use crate::tag;
@@ -42,14 +44,56 @@ impl Prepared {
     }
 }
 
+/// Returns the tags that an entry with these stamps carries.
+pub(super) fn carried(stamps: &[Stamp]) -> Vec<String> {
+    let exact = stamps.iter().filter(|stamp| stamp.kind == Register::EXACT);
+    exact
+        .map(|stamp| String::from_utf8_lossy(&stamp.name).into_owned())
+        .collect()
+}
+
+#[cfg(feature = "dashboard")]
+impl Cache {
+    /// Returns why there are no tags here, if there are none.
+    pub(crate) fn check_tags(&self) -> Result<()> {
+        self.inner.needs_tags()
+    }
+}
+
 impl Inner {
     /// Makes an entry depend on the registers of tags.
-    pub(super) fn tag(&self, mut prepared: Prepared, tags: &Tags) -> Result<Prepared> {
-        prepared.registers = tags.registers()?;
-        if prepared.is_tagged() && !self.capabilities.tags {
-            return Err(Error::unsupported("tags"));
+    pub(super) fn tag(&self, prepared: Prepared, tags: &Tags) -> Result<Prepared> {
+        self.depend(prepared, tags.registers()?)
+    }
+
+    /// Makes an entry depend on registers.
+    pub(super) fn depend(
+        &self,
+        mut prepared: Prepared,
+        registers: Arc<[Register]>,
+    ) -> Result<Prepared> {
+        prepared.registers = registers;
+        if prepared.is_tagged() {
+            self.needs_tags()?;
         }
         Ok(prepared)
+    }
+
+    /// Refuses what cannot be done without tags.
+    pub(super) fn needs_tags(&self) -> Result<()> {
+        match self.capabilities.tags {
+            true => Ok(()),
+            false => Err(self.no_tags()),
+        }
+    }
+
+    /// Returns why there are no tags.
+    pub(super) fn no_tags(&self) -> Error {
+        if self.tagging {
+            return Error::unsupported("tags").store(self.store.name());
+        }
+        let message = "tags are switched off by tags.enabled (CACHE_TAGGING_ENABLED)";
+        Error::new(ErrorKind::InvalidConfig, message)
     }
 
     /// Sends an entry to the store, with the stamps of what it depends on; returns whether the condition held.

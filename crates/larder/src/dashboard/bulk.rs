@@ -7,15 +7,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::json::{self, KeyEncoding};
 use super::path::CachePath;
 use super::problem::{Kind, Problem};
-use super::query::{Query, parse_ttl, tags_unsupported};
-use super::{Shared, media};
+use super::query::{Query, parse_ttl};
+use super::{Shared, media, tags};
 use crate::cache::{Cache, RawValue};
 use crate::key::Key;
 use crate::ttl::{TimeLeft, Ttl};
@@ -46,7 +45,8 @@ struct Entries {
     #[serde(default)]
     key_encoding: KeyEncoding,
     ttl: Option<JsonTtl>,
-    tags: Option<IgnoredAny>,
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +72,8 @@ struct Found {
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     typed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
 }
 
 /// `POST .../batch/get`: the entries that are there, typed values as JSON.
@@ -125,9 +127,7 @@ pub(super) async fn set(
 ) -> Result<StatusCode, Problem> {
     Query::none(request.uri())?;
     let new: Entries = json::read(request, shared.max_body_bytes).await?;
-    if new.tags.is_some() {
-        return Err(tags_unsupported());
-    }
+    tags::check(&cache, &new.tags)?;
     check_count(new.entries.len())?;
     let ttl = match new.ttl {
         None => Ttl::Default,
@@ -140,7 +140,10 @@ pub(super) async fn set(
         .map(|(name, entry)| Parsed::new(new.key_encoding, &name, entry));
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
     for chunk in parsed.chunks(WRITTEN_AT_ONCE) {
-        try_join_all(chunk.iter().map(|entry| entry.write(&cache, ttl))).await?;
+        let writes = chunk
+            .iter()
+            .map(|entry| entry.write(&cache, ttl, &new.tags));
+        try_join_all(writes).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -166,8 +169,9 @@ impl Parsed {
         })
     }
 
-    async fn write(&self, cache: &Cache, ttl: Ttl) -> Result<bool, Problem> {
-        let mut set = cache.set_raw(&self.key, self.value.clone()).ttl(ttl);
+    async fn write(&self, cache: &Cache, ttl: Ttl, tags: &[String]) -> Result<bool, Problem> {
+        let set = cache.set_raw(&self.key, self.value.clone());
+        let mut set = set.ttl(ttl).tags(tags);
         if let Some(content_type) = &self.content_type {
             set = set.content_type(content_type);
         }
@@ -210,5 +214,6 @@ fn found(value: &RawValue) -> Option<Found> {
         content_type: content_type.to_str().unwrap_or_default().to_owned(),
         ttl_ms,
         typed: value.is_typed,
+        tags: value.tags.clone(),
     })
 }

@@ -8,13 +8,15 @@ use axum::response::{IntoResponse, Response};
 use super::path::EntryPath;
 use super::problem::{Kind, Problem};
 use super::query::{Query, bad_argument};
-use super::{Shared, body, media};
+use super::{Shared, body, media, tags};
 use crate::ttl::{TimeLeft, Ttl};
 
 /// What is left of the entry's life; absent when it does not expire.
 const TTL_MS: HeaderName = HeaderName::from_static("larder-ttl-ms");
 /// Whether an application stored the entry as a typed value.
 const TYPED: HeaderName = HeaderName::from_static("larder-typed");
+/// The tags of the entry; absent when it has none.
+const TAGS: HeaderName = HeaderName::from_static("larder-tags");
 /// What a browser that opens an entry's URL may do with it: show it, and run or load nothing.
 const SANDBOX: &str = "sandbox; default-src 'none'";
 
@@ -39,6 +41,9 @@ pub(super) async fn read(
     if let Some(ttl_ms) = ttl_ms {
         headers.insert(TTL_MS, HeaderValue::from(ttl_ms));
     }
+    if let Some(tags) = tags::header(&value.tags) {
+        headers.insert(TAGS, tags);
+    }
     if value.is_typed {
         headers.insert(TYPED, HeaderValue::from_static("true"));
     }
@@ -51,17 +56,19 @@ pub(super) async fn write(
     EntryPath { cache, key }: EntryPath,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    let query = Query::parse(request.uri(), &["ttl", "if"])?;
+    let query = Query::parse(request.uri(), &["ttl", "if", "tags", "tag"])?;
     let ttl = query.ttl()?.unwrap_or(Ttl::Default);
     let if_absent = match query.text("if")? {
         None => false,
         Some("absent") => true,
         Some(_) => return Err(bad_argument("if", "can only be \"absent\"")),
     };
+    let tags = query.tags()?;
+    tags::check(&cache, &tags)?;
     let headers = request.headers().clone();
     let body = body::read(request, shared.max_body_bytes).await?;
     let content_type = media::of_request(&headers, &body)?;
-    let mut set = cache.set_raw(&key, body).ttl(ttl);
+    let mut set = cache.set_raw(&key, body).ttl(ttl).tags(&tags);
     if let Some(content_type) = content_type {
         set = set.content_type(content_type);
     }

@@ -47,15 +47,27 @@ impl From<ScannedKey> for Listed {
 pub(super) async fn list(CachePath(cache): CachePath, uri: Uri) -> Result<Response, Problem> {
     let query = Query::parse(&uri, &["pattern", "limit", "cursor"])?;
     let pattern = query.bytes("pattern").unwrap_or(b"*");
-    let limit = query.integer("limit")?.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(bad_argument("limit", "must be from 1 to 1000"));
-    }
+    let limit = limit(&query)?;
     let cursor = query.bytes("cursor").map(decode_cursor).transpose()?;
-    let (keys, next) = cache.keys_page(pattern, cursor, limit as usize).await?;
+    let (keys, next) = cache.keys_page(pattern, cursor, limit).await?;
     let keys: Vec<_> = keys.into_iter().map(Listed::from).collect();
     let cursor = next.map(|next| BASE64_URL.encode(next));
     Ok(json::reply(&json!({ "keys": keys, "cursor": cursor })))
+}
+
+/// Returns the parameter `limit` of a listing.
+pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
+    let limit = query.integer("limit")?.unwrap_or(DEFAULT_LIMIT);
+    check_limit("limit", limit)?;
+    Ok(limit as usize)
+}
+
+/// Checks how many keys are asked for.
+pub(super) fn check_limit(name: &str, limit: i64) -> Result<(), Problem> {
+    if (1..=MAX_LIMIT).contains(&limit) {
+        return Ok(());
+    }
+    Err(bad_argument(name, "must be from 1 to 1000"))
 }
 
 fn decode_cursor(text: &[u8]) -> Result<Bytes, Problem> {

@@ -8,7 +8,7 @@
 //!         <- headers (nosniff, CSP, no-store, ..)     <- problem+json on any refusal                       <-
 //! ```
 //!
-//! Files by subject: `entries`, `adjust` (increment, expire), `keys`, `bulk`, `stats`, `health`, `page` answer requests;
+//! Files by subject: `entries`, `adjust` (increment, expire), `keys`, `bulk`, `tags`, `stats`, `health`, `page` answer requests;
 //! `guard`, `token`, `headers`, `path`, `query`, `body`, `json`, `media`, `problem` are what they share.
 
 /// Compiles the examples of the reference.
@@ -31,6 +31,7 @@ mod path;
 mod problem;
 mod query;
 mod stats;
+mod tags;
 mod token;
 
 use std::sync::Arc;
@@ -136,6 +137,12 @@ fn api() -> Router<Shared> {
             post(adjust::increment),
         )
         .route("/caches/{cache}/entries/{key}/expire", post(adjust::expire))
+        .route("/caches/{cache}/tags", get(tags::list))
+        .route("/caches/{cache}/tags/{tag}", get(tags::show))
+        .route(
+            "/caches/{cache}/tags/invalidate",
+            post(tags::invalidate).get(tags::show),
+        )
         .route("/caches/{cache}/batch/get", post(bulk::get))
         .route("/caches/{cache}/batch/set", post(bulk::set))
         .route("/caches/{cache}/batch/delete", post(bulk::delete))

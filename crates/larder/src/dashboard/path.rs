@@ -28,6 +28,24 @@ pub(super) struct EntryPath {
     pub(super) key: Key,
 }
 
+/// The cache and tag that a path names.
+#[derive(Debug)]
+pub(super) struct TagPath {
+    pub(super) cache: Cache,
+    pub(super) tag: String,
+}
+
+impl FromRequestParts<Shared> for TagPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let mut segments = segments(parts.uri.path());
+        let cache = cache(shared, segments.next().unwrap_or_default())?;
+        let tag = tag(segments.nth(1).unwrap_or_default())?;
+        Ok(Self { cache, tag })
+    }
+}
+
 impl FromRequestParts<Shared> for CachePath {
     type Rejection = Problem;
 
@@ -70,6 +88,14 @@ fn key(segment: &str) -> Result<Key, Problem> {
         Problem::new(Kind::BadKey, detail)
     })?;
     Ok(KeyRef::from(bytes).to_key()?)
+}
+
+fn tag(segment: &str) -> Result<String, Problem> {
+    let text = percent_decode(segment).and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| {
+        let detail = "a tag is UTF-8 with %XX for what cannot stand in a path";
+        Problem::new(Kind::BadTag, detail)
+    })
 }
 
 /// Decodes `%XX`; `None` when a `%` is not followed by two hexadecimal digits.

@@ -37,12 +37,12 @@ kinds! {
     BadBody => "invalid-body", BAD_REQUEST, "The body cannot be used";
     BadKey => "invalid-key", BAD_REQUEST, "The key cannot be used";
     BadArgument => "invalid-argument", BAD_REQUEST, "An argument is out of bounds";
+    BadTag => "invalid-tag", BAD_REQUEST, "A tag cannot be used";
     BadTtl => "invalid-ttl", BAD_REQUEST, "The ttl cannot be used";
     BadQuery => "invalid-query", BAD_REQUEST, "The query is not well formed";
     UnknownParameter => "unknown-parameter", BAD_REQUEST, "There is no such parameter";
     RepeatedParameter => "repeated-parameter", BAD_REQUEST, "A parameter is given twice";
     MissingParameter => "missing-parameter", BAD_REQUEST, "A parameter is missing";
-    UnsupportedParameter => "unsupported-parameter", BAD_REQUEST, "The parameter is not supported";
     TooManyKeys => "too-many-keys", BAD_REQUEST, "Too many keys at once";
     Unauthorized => "unauthorized", UNAUTHORIZED, "The token is missing or wrong";
     CrossOrigin => "cross-origin", FORBIDDEN, "Other sites may not change a cache";
@@ -61,6 +61,7 @@ kinds! {
     Internal => "internal", INTERNAL_SERVER_ERROR, "Internal error";
     Unsupported => "unsupported", NOT_IMPLEMENTED, "The store cannot do this";
     Unavailable => "unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
+    Partial => "partial", SERVICE_UNAVAILABLE, "Done in part: some of the store has not acknowledged it";
     Overloaded => "overloaded", SERVICE_UNAVAILABLE, "Overloaded";
     Timeout => "timeout", GATEWAY_TIMEOUT, "The store did not answer in time";
 }
@@ -116,7 +117,8 @@ impl From<Error> for Problem {
             ErrorKind::Conflict => Kind::Conflict,
             ErrorKind::Unavailable => Kind::Unavailable,
             ErrorKind::Timeout => Kind::Timeout,
-            ErrorKind::Overloaded | ErrorKind::Partial => Kind::Overloaded,
+            ErrorKind::Partial => Kind::Partial,
+            ErrorKind::Overloaded => Kind::Overloaded,
             ErrorKind::Codec
             | ErrorKind::InvalidConfig
             | ErrorKind::Corrupted
@@ -146,7 +148,7 @@ impl IntoResponse for Problem {
             Kind::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Kind::Overloaded => {
+            Kind::Overloaded | Kind::Partial => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             _ => {}
@@ -175,6 +177,7 @@ mod tests {
         assert_eq!(status(ErrorKind::Unsupported), (501, Kind::Unsupported));
         assert_eq!(status(ErrorKind::Unavailable), (503, Kind::Unavailable));
         assert_eq!(status(ErrorKind::Overloaded), (503, Kind::Overloaded));
+        assert_eq!(status(ErrorKind::Partial), (503, Kind::Partial));
         assert_eq!(status(ErrorKind::Timeout), (504, Kind::Timeout));
     }
 

@@ -8,10 +8,10 @@ use super::path::percent_decode;
 use super::problem::{Kind, Problem};
 use crate::ttl::{Ttl, parse_duration};
 
-/// Tags, which this version does not have: refused by name rather than as a typing error.
-const TAGS: [&str; 2] = ["tag", "tags"];
+/// The one parameter that may be given several times.
+const TAG: &str = "tag";
 
-/// The parameters of a request, each given at most once and each one that the route knows.
+/// The parameters of a request, each given at most once, but for `tag`, and each one that the route knows.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, Vec<u8>)>);
 
@@ -24,7 +24,7 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = String::from_utf8_lossy(&decode(name)?).into_owned();
             check(&name, known)?;
-            if parameters.iter().any(|(earlier, _)| *earlier == name) {
+            if name != TAG && parameters.iter().any(|(earlier, _)| *earlier == name) {
                 let detail = format!("the parameter {name:?} is given more than once");
                 return Err(Problem::new(Kind::RepeatedParameter, detail));
             }
@@ -57,6 +57,21 @@ impl Query {
         number.map_err(|_malformed| bad_argument(name, "is not an integer of 64 bits"))
     }
 
+    /// Returns the tags: those of `tags`, separated by commas, and each `tag`.
+    pub(super) fn tags(&self) -> Result<Vec<String>, Problem> {
+        let mut tags: Vec<String> = match self.text("tags")? {
+            Some(tags) => tags.split(',').map(str::to_owned).collect(),
+            None => Vec::new(),
+        };
+        let given = self.0.iter().filter(|(name, _)| name == TAG);
+        for (name, tag) in given {
+            let tag = std::str::from_utf8(tag);
+            let tag = tag.map_err(|_not_utf8| bad_argument(name, "is not UTF-8"))?;
+            tags.push(tag.to_owned());
+        }
+        Ok(tags)
+    }
+
     /// Returns the parameter `ttl`, if there is one.
     pub(super) fn ttl(&self) -> Result<Option<Ttl>, Problem> {
         self.text("ttl")?.map(parse_ttl).transpose()
@@ -82,18 +97,9 @@ pub(super) fn parse_ttl(text: &str) -> Result<Ttl, Problem> {
     Ok(Ttl::For(duration))
 }
 
-/// Returns the problem of tags.
-pub(super) fn tags_unsupported() -> Problem {
-    let detail = "tags are not available yet in this version";
-    Problem::new(Kind::UnsupportedParameter, detail)
-}
-
 fn check(name: &str, known: &[&str]) -> Result<(), Problem> {
     if known.contains(&name) {
         return Ok(());
-    }
-    if TAGS.contains(&name) {
-        return Err(tags_unsupported());
     }
     let detail = if known.is_empty() {
         format!("the parameter {name:?} is not known here; this request takes none")
@@ -138,7 +144,24 @@ mod tests {
         assert_eq!(parse("A=1").unwrap_err(), Kind::UnknownParameter);
         assert_eq!(parse("a=1&%61=1").unwrap_err(), Kind::RepeatedParameter);
         assert_eq!(parse("a=%zz").unwrap_err(), Kind::BadQuery);
-        assert_eq!(parse("tags=x").unwrap_err(), Kind::UnsupportedParameter);
+        assert_eq!(parse("tags=x").unwrap_err(), Kind::UnknownParameter);
+    }
+
+    #[test]
+    fn tags_are_split_at_commas_or_given_one_by_one() {
+        let tags = |query: &str| {
+            let uri = format!("/x?{query}").parse().unwrap();
+            let query = Query::parse(&uri, &["tag", "tags"]);
+            query.and_then(|query| query.tags())
+        };
+        assert!(tags("").unwrap().is_empty());
+        assert_eq!(
+            tags("tags=a,b&tag=c%2Cd&tag=e").unwrap(),
+            ["a", "b", "c,d", "e"]
+        );
+        assert_eq!(tags("tags=").unwrap(), [""]);
+        assert!(tags("tag=%FF").is_err());
+        assert!(tags("tags=a&tags=b").is_err());
     }
 
     #[test]

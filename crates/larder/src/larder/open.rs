@@ -87,6 +87,8 @@ pub(super) fn cache(
         .compress_above(usize::try_from(settings.compress_above).unwrap_or(usize::MAX))
         .jitter(settings.jitter)
         .strict(settings.strict)
+        .tagging(config.tags.enabled)
+        .tag_groups(config.tags.groups.clone())
         .locks(locks.of(&cache.store, store, &settings.prefix));
     let tier = config
         .stores

@@ -20,6 +20,7 @@ async fn a_failed_store_is_neither_a_miss_nor_a_success() {
     server.send("PUT", ENTRY, "v").await;
     break_store(&server);
     let keys = json!({"keys": ["k"]}).to_string();
+    let tags = json!({"tags": ["t"]}).to_string();
     for (method, target, body) in [
         ("GET", ENTRY, ""),
         ("PUT", ENTRY, "w"),
@@ -31,6 +32,9 @@ async fn a_failed_store_is_neither_a_miss_nor_a_success() {
         ("DELETE", "/api/v1/caches/default/entries?pattern=*", ""),
         ("POST", "/api/v1/caches/default/batch/get", &keys),
         ("POST", "/api/v1/caches/default/batch/delete", &keys),
+        ("GET", "/api/v1/caches/default/tags", ""),
+        ("GET", "/api/v1/caches/default/tags/t", ""),
+        ("POST", "/api/v1/caches/default/tags/invalidate", &tags),
     ] {
         let reply = server.send(method, target, body).await;
         let detail = reply.problem(503, "unavailable");

@@ -217,7 +217,7 @@ async fn unknown_routes_and_methods_are_problems() {
     ] {
         server.get(target).await.problem(404, "unknown-route");
     }
-    let target = "/api/v1/caches/default/tags";
+    let target = "/api/v1/caches/default/tags/a/b";
     server.get(target).await.problem(404, "unknown-route");
     for (method, target, allow) in [
         ("POST", ENTRY, "GET,HEAD,PUT,DELETE"),

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod loads;
+mod switch;
 mod views;
 
 use larder::{Cache, MemoryStore};

@@ -2,6 +2,7 @@
 
 mod edge;
 mod stores;
+mod tags;
 
 use super::connection::split_port;
 use super::origin::Origin;
@@ -36,6 +37,7 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn run(mut self) {
         self.names();
+        self.groups();
         self.prefixes();
         for parent in ["stores", "queues"] {
             for name in self.settings.tables_in(&SettingPath::parse(parent)) {
@@ -80,12 +82,6 @@ impl Rules<'_> {
                     let message = format!("{table} has the name of a store: rename one of them");
                     self.problem(&origin, message);
                 }
-            }
-        }
-        let groups = SettingPath::parse("tags.groups");
-        for (path, entry) in self.settings.below(&groups) {
-            if let Some(message) = name_problem(&path.to_string(), path.last()) {
-                self.problems.push(&entry.origin, message);
             }
         }
     }

@@ -95,6 +95,14 @@ fn wrong_types_and_values_say_what_is_wanted() {
             "larder.toml:2: tags.groups.config must be a list of strings, not \"app_config\" (put it in brackets)",
         ),
         (
+            "[tags.groups]\nconfig = [\"app_config\", \"user:?\"]",
+            "larder.toml:2: tags.groups.config: the tag \"user:?\" holds one of * ? [ ], which patterns are made of",
+        ),
+        (
+            "[tags.groups]\nconfig = []",
+            "larder.toml:2: tags.groups.config needs at least one tag",
+        ),
+        (
             "cache = 1",
             "larder.toml:1: cache must be a table, [cache], not an integer",
         ),
