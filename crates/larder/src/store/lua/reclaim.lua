@@ -16,7 +16,7 @@ for at = 2, #KEYS, 2 do
     break
   end
   local head = redis.pcall('GETRANGE', KEYS[at], 0, 8)
-  if type(head) == 'table' or (#head > 0 and not string.find(string.sub(head, 1, 1), '[ECZU]')) then
+  if type(head) == 'table' or (#head > 0 and not string.find(string.sub(head, 1, 1), '[ECZUL]')) then
     -- Somebody else's: leave it alone.
   elseif #head > 0 and (not stamp or string.sub(head, 2, 9) ~= stamp) then
     redis.call('UNLINK', KEYS[at])

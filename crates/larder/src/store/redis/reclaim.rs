@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::Inner;
 use super::keys;
-use super::scripts::RECLAIM;
+use super::scripts::{RECLAIM, RECLAIM_REGISTERS};
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::redis_conn::{Call, slot};
@@ -90,11 +90,11 @@ async fn run(pending: Pending, turn: Arc<Semaphore>) {
     }
 }
 
-/// Makes a pattern of entries one of entries and members.
+/// Makes a pattern of entries one of entries, members and registers of tags.
 fn widen(pattern: &mut Vec<u8>) {
     let kind = b"{*}e:";
     if pattern.starts_with(kind) {
-        pattern.splice(..kind.len(), *b"{*}[ez]:");
+        pattern.splice(..kind.len(), *b"{*}[ezr]:");
     }
 }
 
@@ -111,7 +111,9 @@ impl Inner {
             let mut position = 0;
             loop {
                 let left = limit as u64 - removed;
-                let (next, now) = self.sweep(node, position, b"{*}[ez]:*:*:*:*", left).await?;
+                let (next, now) = self
+                    .sweep(node, position, b"{*}[ezr]:*:*:*:*", left)
+                    .await?;
                 removed += now;
                 if removed >= limit as u64 {
                     return Ok(removed);
@@ -140,6 +142,7 @@ impl Inner {
             let mut tags = self.buckets.all().iter().map(|bucket| &bucket.tag);
             tags.any(|tag| name.starts_with(tag))
         };
+        self.sweep_registers(names.iter().filter(is_ours)).await?;
         for (register, entry, members) in names
             .iter()
             .filter(is_ours)
@@ -172,6 +175,36 @@ impl Inner {
         }
         Ok((next, removed))
     }
+
+    /// Removes those of some names that are registers of tags of a namespace as it was before it was cleared.
+    async fn sweep_registers(&self, names: impl Iterator<Item = &Vec<u8>>) -> Result<()> {
+        let mut groups: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
+        for name in names {
+            if let Some(life) = life_of(name) {
+                groups.entry(life).or_default().push(name);
+            }
+        }
+        for (life, registers) in &groups {
+            for registers in registers.chunks(BATCH) {
+                let mut keys: Vec<&[u8]> = vec![life];
+                keys.extend(registers);
+                let command = RECLAIM_REGISTERS.command(&keys);
+                let call = Call::script(slot(life), &RECLAIM_REGISTERS, command);
+                self.link.one(&call).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the register of the namespace that a register of a tag belongs to.
+fn life_of(name: &[u8]) -> Option<Vec<u8>> {
+    let close = name.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = name.split_at(close + 1);
+    let rest = rest.strip_prefix(b"r:")?;
+    let colons = rest.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let (third, _) = colons.map(|(at, _)| (at, ())).nth(2)?;
+    Some([tag, b"g:", &rest[..third]].concat())
 }
 
 /// Returns the register, the entry and the members that belong to a name of either kind.
@@ -203,5 +236,7 @@ mod tests {
         assert_eq!(members, b"{a}z:app:main:v1:k:1");
         assert_eq!(related(b"{a}e:app:main"), None);
         assert_eq!(related(b"other"), None);
+        assert_eq!(life_of(b"{a}r:app:main:v1:=t:1").unwrap(), register);
+        assert_eq!(related(b"{a}r:app:main:v1:=t:1"), None);
     }
 }
