@@ -132,7 +132,7 @@ impl Broken {
             let readable = present.is_some_and(|entry| body(&entry.value).is_some());
             let holds = match write.condition {
                 Condition::Always => true,
-                Condition::IfAbsent => !readable,
+                Condition::IfAbsent | Condition::IfVacant => !readable,
                 Condition::IfPresent => readable,
                 Condition::IfUnchanged(wanted) => id == Some(wanted),
             };
@@ -158,6 +158,7 @@ impl Store for Broken {
     fn capabilities(&self) -> Capabilities {
         let mut can = self.inner.capabilities();
         can.counters &= !self.is(Flaw::Modest);
+        (can.tags, can.tag_listing) = (false, false);
         can
     }
 

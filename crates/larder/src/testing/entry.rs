@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::codec::{Codec, Encoding, format_integer};
-use crate::envelope::{self, Envelope, Header};
+use crate::envelope::{self, Envelope, Header, Stamp};
 
 /// Returns an intact entry that holds `body` as raw bytes, with a write id of its own.
 ///
@@ -28,6 +28,15 @@ pub fn sealed_text(text: &str) -> Bytes {
 #[must_use]
 pub fn sealed_integer(value: i64) -> Bytes {
     seal(Encoding::Codec(Codec::Json), "", &format_integer(value))
+}
+
+/// Returns an intact entry with these stamps in place of those it carries; its write id stays.
+///
+/// # Panics
+/// If it is not intact, or the stamps do not fit it: 64, and 16 KiB with all their names.
+#[must_use]
+pub fn stamped(entry: &Bytes, stamps: Vec<Stamp>) -> Bytes {
+    envelope::restamp(entry, stamps).expect("the entry of a test is intact and takes its stamps")
 }
 
 /// Returns bytes that are no entry: what another program or a torn write might leave.
@@ -67,5 +76,7 @@ mod tests {
         assert_ne!(write_id(&entry), write_id(&sealed(b"hello")));
         assert_eq!(body(&unreadable()), None);
         assert_eq!(body(&sealed_integer(-7)), Some(Bytes::from_static(b"-7")));
+        let stamped = stamped(&entry, Vec::new());
+        assert_eq!((write_id(&stamped), &stamped), (write_id(&entry), &entry));
     }
 }

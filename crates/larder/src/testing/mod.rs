@@ -13,7 +13,7 @@ mod load;
 mod sections;
 pub mod store;
 
-pub use self::entry::{body, sealed, sealed_integer, sealed_text, unreadable, write_id};
+pub use self::entry::{body, sealed, sealed_integer, sealed_text, stamped, unreadable, write_id};
 pub use self::flaky::{Fault, FaultCounts, FlakyStore};
 pub use self::load::{LoadCounter, LoadFailed};
 pub use self::sections::{Section, SectionHistory, Violation};

@@ -38,7 +38,9 @@ impl Store for Relocked {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.can
+        let mut can = self.can;
+        (can.tags, can.tag_listing) = (false, false);
+        can
     }
 
     fn clock(&self) -> Clock {

@@ -23,8 +23,8 @@ use self::registers::Registers;
 use self::shard::{Lookup, Shard, SlotKey, entry_weight, is_live};
 use super::janitor::Janitor;
 use super::{
-    Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, Register, RegisterPage,
-    ScanPage, ScannedKey, Stamp, Store, StoreStats, Write,
+    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, Register,
+    RegisterPage, ScanPage, ScannedKey, Stamp, Store, StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::envelope;
@@ -222,14 +222,20 @@ impl Inner {
         if !write.condition.holds(present.map(|entry| &entry.value)) {
             return Ok(false);
         }
-        let present_expiry = present.and_then(|entry| entry.expires_at_ms);
-        let expires_at_ms = write.expiry.at(now_ms, present_expiry);
-        let value = match (&write.change, present) {
+        let entry = present.filter(|present| !envelope::is_load(&present.value));
+        // A load under way has no expiry to keep, and only its loader may touch it.
+        let kept = match (&write.change, write.condition) {
+            (Change::Touch, Condition::IfUnchanged(_)) => present,
+            _ => entry,
+        };
+        let kept_expiry = kept.and_then(|kept| kept.expires_at_ms);
+        let expires_at_ms = write.expiry.at(now_ms, kept_expiry);
+        let value = match (&write.change, kept) {
             (Change::Put(value), _) => value.clone(),
-            (Change::Touch, Some(entry)) => entry.value.clone(),
+            (Change::Touch, Some(kept)) => kept.value.clone(),
             (Change::Touch, None) => return Ok(false),
-            (Change::Delete, present) => {
-                let existed = present.is_some_and(|entry| !envelope::is_load(&entry.value));
+            (Change::Delete, _) => {
+                let existed = entry.is_some();
                 shard.entries.remove(&lookup);
                 return Ok(existed);
             }

@@ -2,11 +2,12 @@
 
 use super::StoreUnderTest;
 use super::lock_space::lock;
+use super::tag_space::{tag, token};
 use crate::error::{ErrorKind, Result};
 use crate::glob::Glob;
 use crate::lease::{Ask, Owner, Rate};
-use crate::store::{Expiry, SortedSetOp};
-use crate::testing::sealed;
+use crate::store::{Expiry, Invalidation, LoadRequest, SortedSetOp};
+use crate::testing::{sealed, stamped};
 
 /// What the capabilities promise works, and what they exclude answers `Unsupported`.
 pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
@@ -43,7 +44,64 @@ pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
         can.sorted_sets || !can.native_sorted_sets,
         "native sets are sets"
     );
+    tags_are_honest(fixture).await?;
     locks_are_honest(fixture).await
+}
+
+/// Checks what the capabilities say of tags.
+async fn tags_are_honest(fixture: &StoreUnderTest) -> Result<()> {
+    let can = fixture.capabilities();
+    assert!(can.tags || !can.tag_listing, "what is listed is there");
+    let (store, namespace) = (&fixture.store, &fixture.space().namespace);
+    let of_tag = tag("t");
+    let registers = std::slice::from_ref(&of_tag);
+    let seal = |stamps| Ok(stamped(&sealed(b"v"), stamps));
+    let load = LoadRequest {
+        registers,
+        token: token(),
+        lease_ms: 1000,
+    };
+    let how = Invalidation::Hard;
+    let all = Glob::all();
+    let outcomes = [
+        (
+            can.tags,
+            store.capture(namespace, b"k", registers).await.map(drop),
+        ),
+        (
+            can.tags,
+            store
+                .put_stamped(namespace, b"k", registers, Expiry::Never, &seal)
+                .await,
+        ),
+        (
+            can.tags,
+            store.begin_load(namespace, b"k", &load).await.map(drop),
+        ),
+        (
+            can.tags,
+            store.invalidate(namespace, registers, how).await.map(drop),
+        ),
+        (
+            can.tag_listing,
+            store
+                .scan_registers(namespace, &all, None, 1)
+                .await
+                .map(drop),
+        ),
+        (
+            can.tag_listing,
+            store
+                .scan_by_register(namespace, &of_tag, None, 1)
+                .await
+                .map(drop),
+        ),
+    ];
+    for (promised, outcome) in outcomes {
+        let kind = outcome.map_err(|error| error.kind());
+        assert_eq!(kind, works_if(promised));
+    }
+    Ok(())
 }
 
 /// Checks what the capabilities say of locks.

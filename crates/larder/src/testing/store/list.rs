@@ -173,6 +173,66 @@ macro_rules! __each_store_law {
                 set_changes_keep_the_expiry
                 set_is_an_entry_like_any_other
             }
+            tags_entries {
+                conditions_count_invalid_entries_as_absent
+                entries_die_with_any_of_their_registers
+                entries_may_have_many_registers
+                entries_under_present_stamps_are_read_back
+                entries_without_their_registers_are_invalid
+                hard_invalidation_ends_stale_entries
+                increments_obey_registers
+                invalid_entries_are_neither_deleted_nor_touched
+                invalid_entries_are_neither_listed_nor_counted
+                keep_forgets_the_expiry_of_invalid_entries
+                registers_outlive_their_entries
+                soft_invalidation_makes_entries_stale
+                sorted_sets_start_anew_over_invalid_entries
+                stamped_puts_expire
+                stamps_of_before_are_dead
+            }
+            tags_listings {
+                foreign_cursors_of_tags_are_harmless
+                invalidated_registers_are_not_listed
+                keys_are_listed_by_register
+                keys_listed_by_register_tell_size_and_expiry
+                only_valid_entries_are_listed_by_register
+                registers_are_listed
+            }
+            tags_loads {
+                changes_of_the_key_end_its_load
+                clear_ends_loads
+                counts_and_sets_end_a_load
+                invalidation_lets_the_next_load_begin
+                keep_ignores_the_lease_of_a_load
+                leases_of_loads_end
+                loaders_renew_and_release_their_leases
+                loads_are_granted_once
+                loads_are_hidden
+                loads_keep_their_place_otherwise
+                loads_over_dead_entries_are_granted
+                loads_over_valid_entries_return_them
+                simultaneous_loads_grant_one
+            }
+            tags_races {
+                loads_beside_each_other_are_kept
+                no_read_returns_what_was_gone
+                quiet_invalidation_leaves_nothing
+                sets_after_an_invalidation_are_valid
+            }
+            tags_registers {
+                any_changes_with_each_invalidation
+                any_changes_with_nothing_else
+                any_invalidates_no_entry
+                captures_return_the_same_numbers
+                clear_drops_registers
+                concurrent_captures_agree
+                invalidating_nothing_is_fine
+                invalidation_stays_in_its_namespace
+                invalidation_tells_what_was_there
+                names_may_be_long_and_strange
+                numbers_never_come_back
+                registers_have_numbers_of_their_own
+            }
         }
     };
 }

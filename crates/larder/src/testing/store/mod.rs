@@ -9,6 +9,7 @@ mod list;
 mod lock_space;
 mod set_space;
 mod space;
+mod tag_space;
 
 pub mod conditions;
 pub mod contention;
@@ -27,6 +28,11 @@ pub mod namespaces;
 pub mod rankings;
 pub mod semaphores;
 pub mod sorted_sets;
+pub mod tags_entries;
+pub mod tags_listings;
+pub mod tags_loads;
+pub mod tags_races;
+pub mod tags_registers;
 
 use std::any::Any;
 use std::fmt;
