@@ -46,9 +46,9 @@ local function stamps(entry, kind, start)
   return #found > 0 and found or nil
 end
 
--- Judges stamps by the registers among KEYS. Returns nil if one does not hold, else a table: `ask`, the names that the
+-- Judges stamps by the registers among KEYS; one that was made before the namespace was cleared is none. Returns nil if one does not hold, else a table: `ask`, the names that the
 -- caller must come with, or `keys`, the registers, and `stale`.
-local function judge(found)
+local function judge(found, life)
   local known, tags = {}, { keys = {}, stale = false }
   for at = 4, #KEYS do
     known[named(KEYS[at])] = KEYS[at]
@@ -57,7 +57,8 @@ local function judge(found)
     local key = known[pair[1]]
     if key then
       local now = redis.call('GET', key)
-      if not now or #now ~= 24 or string.sub(now, 1, 8) ~= string.sub(pair[2], 1, 8) then
+      local is_live = now and #now == 24 and string.sub(now, 17) == life
+      if not is_live or string.sub(now, 1, 8) ~= string.sub(pair[2], 1, 8) then
         return nil
       end
       tags.stale = tags.stale or string.sub(now, 9, 16) ~= string.sub(pair[2], 9, 16)
@@ -91,7 +92,7 @@ local function present()
   local kind, tags = string.sub(start, 1, 1), nil
   local found = stamps(KEYS[1], kind, start)
   if found then
-    tags = judge(found)
+    tags = judge(found, stamp)
     if not tags then
       return nil, nil, stamp
     end

@@ -284,22 +284,22 @@ impl Inner {
                 continue;
             };
             let frame = Frame::parse(&bytes.into()).filter(|frame| frame.kind != Kind::Load);
-            let Some(envelope) = frame.map(|frame| frame.envelope()) else {
+            let Some((envelope, life)) = frame.map(|frame| (frame.envelope(), frame.stamp)) else {
                 continue;
             };
             if register.is_none_or(|register| envelope::carries(&envelope, register)) {
                 let bucket = self.buckets.index_of(namespace, scanned.key.as_bytes());
                 let registers = envelope::registers(&envelope).into_iter();
                 wanted.extend(registers.map(|name| (bucket, name)));
-                stamped.push((bucket, envelope, scanned));
+                stamped.push((bucket, life, envelope, scanned));
             }
         }
         let seen = self.seen(namespace, wanted).await?;
-        let valid = stamped.into_iter().filter(|(bucket, envelope, _)| {
-            let live = |name: &Register| seen.get(&(*bucket, name.clone())).copied();
+        let valid = stamped.into_iter().filter(|(bucket, life, envelope, _)| {
+            let live = |name: &Register| seen.get(&(*bucket, name.clone()))?.of(*life);
             verdict(envelope, live) != Verdict::Invalid
         });
-        Ok(valid.map(|(_, _, scanned)| scanned).collect())
+        Ok(valid.map(|(_, _, _, scanned)| scanned).collect())
     }
 }
 

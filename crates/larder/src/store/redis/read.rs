@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Inner;
-use super::frame::{Frame, Kind};
+use super::frame::{Frame, Kind, Stamp};
 use super::keys;
 use super::spaces::Space;
 use crate::envelope;
@@ -34,6 +34,8 @@ pub(super) struct Asked {
 pub(super) struct Met {
     pub(super) kind: Kind,
     pub(super) entry: Entry,
+    /// The register of the namespace, which those of tags must have been made under.
+    life: Stamp,
     /// It depends on a register that was not read with it: whether it is valid remains to be seen.
     is_open: bool,
 }
@@ -41,8 +43,16 @@ pub(super) struct Met {
 /// An entry that is not invalid as far as anybody looked, if there is one.
 pub(super) type Found = Option<Met>;
 
+/// What a register holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    nonces: Nonces,
+    /// The register of the namespace when this one was made.
+    life: Stamp,
+}
+
 /// What registers hold, by bucket and name.
-pub(super) type Seen = HashMap<(usize, Register), Nonces>;
+pub(super) type Seen = HashMap<(usize, Register), Held>;
 
 impl Inner {
     pub(super) async fn get_many(
@@ -144,10 +154,10 @@ impl Inner {
         let entries: Vec<_> = values.by_ref().take(asked.len()).collect();
         let register = values.next();
         let registers = registers(asked.iter().copied());
-        let seen: HashMap<&Register, Option<Nonces>> = registers
+        let seen: HashMap<&Register, Option<Held>> = registers
             .into_iter()
             .zip(values)
-            .map(|((name, _), value)| (name, nonces(&value)))
+            .map(|((name, _), value)| (name, Held::parse(&value)))
             .collect();
         let mut entries = entries.into_iter();
         let found = asked.iter().map(|asked| {
@@ -184,7 +194,7 @@ impl Inner {
             let Some(met) = found.as_mut().filter(|met| met.is_open) else {
                 continue;
             };
-            let live = |name: &Register| seen.get(&(bucket(index), name.clone())).copied();
+            let live = |name: &Register| seen.get(&(bucket(index), name.clone()))?.of(met.life);
             match verdict(&met.entry.value, live) {
                 Verdict::Invalid => *found = None,
                 verdict => met.entry.is_stale = verdict == Verdict::Stale,
@@ -219,8 +229,8 @@ impl Inner {
         let mut seen = Seen::new();
         for ((bucket, names), reply) in sent.into_iter().zip(self.link.many(&calls).await) {
             for (name, value) in names.iter().zip(array(reply?)) {
-                if let Some(nonces) = nonces(&value) {
-                    seen.insert((bucket, name.clone()), nonces);
+                if let Some(held) = Held::parse(&value) {
+                    seen.insert((bucket, name.clone()), held);
                 }
             }
         }
@@ -254,13 +264,25 @@ fn registers<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Vec<&'a (Registe
     all.filter(|(name, _)| seen.insert(name)).collect()
 }
 
-/// Returns what the value of a register says: hard and soft number, and in which life of its namespace it was made.
-pub(super) fn nonces(value: &Value) -> Option<Nonces> {
-    let Value::BulkString(bytes) = value else {
-        return None;
-    };
-    let bytes: &[u8; 24] = bytes.as_slice().try_into().ok()?;
-    numbers(&bytes[..16])
+impl Held {
+    /// Reads the value of a register: hard number, soft number, life.
+    fn parse(value: &Value) -> Option<Self> {
+        let Value::BulkString(bytes) = value else {
+            return None;
+        };
+        let bytes: &[u8; 24] = bytes.as_slice().try_into().ok()?;
+        Some(Self {
+            nonces: numbers(&bytes[..16])?,
+            life: bytes[16..].try_into().ok()?,
+        })
+    }
+
+    /// Returns the numbers, if the register was made in this life of its namespace.
+    ///
+    /// Otherwise an entry that somebody computed before a `clear`, and stores after it, would be valid.
+    pub(super) fn of(&self, life: Stamp) -> Option<Nonces> {
+        (self.life == life).then_some(self.nonces)
+    }
 }
 
 /// Returns the numbers of a register, hard before soft.
@@ -273,7 +295,7 @@ pub(super) fn numbers(bytes: &[u8]) -> Option<Nonces> {
 }
 
 /// Returns the entry of a frame whose stamp is the register's.
-fn live(frame: Value, register: Option<&Value>) -> Option<(Kind, Entry)> {
+fn live(frame: Value, register: Option<&Value>) -> Option<Met> {
     let Value::BulkString(frame) = frame else {
         return None;
     };
@@ -284,31 +306,28 @@ fn live(frame: Value, register: Option<&Value>) -> Option<(Kind, Entry)> {
     if *register != frame.stamp {
         return None;
     }
-    Some((frame.kind, frame.into_entry()?))
+    Some(Met {
+        kind: frame.kind,
+        life: frame.stamp,
+        entry: frame.into_entry()?,
+        is_open: false,
+    })
 }
 
 /// Judges an entry by the registers that were read with it.
-fn judged(
-    (kind, mut entry): (Kind, Entry),
-    seen: &HashMap<&Register, Option<Nonces>>,
-) -> Option<Met> {
-    let mut is_open = false;
-    if envelope::has_stamps(&entry.value) {
-        let registers = envelope::registers(&entry.value);
-        is_open = registers.iter().any(|name| !seen.contains_key(name));
-        if !is_open {
-            let verdict = verdict(&entry.value, |name| seen.get(name).copied().flatten());
-            if verdict == Verdict::Invalid {
-                return None;
-            }
-            entry.is_stale = verdict == Verdict::Stale;
-        }
+fn judged(mut met: Met, seen: &HashMap<&Register, Option<Held>>) -> Option<Met> {
+    if !envelope::has_stamps(&met.entry.value) {
+        return Some(met);
     }
-    Some(Met {
-        kind,
-        entry,
-        is_open,
-    })
+    let registers = envelope::registers(&met.entry.value);
+    met.is_open = registers.iter().any(|name| !seen.contains_key(name));
+    if met.is_open {
+        return Some(met);
+    }
+    let live = |name: &Register| seen.get(name).copied().flatten()?.of(met.life);
+    let verdict = verdict(&met.entry.value, live);
+    met.entry.is_stale = verdict == Verdict::Stale;
+    (verdict != Verdict::Invalid).then_some(met)
 }
 
 /// Returns the elements of a reply.
