@@ -46,6 +46,15 @@ local function stamps(entry, kind, start)
   return #found > 0 and found or nil
 end
 
+-- Returns the names of registers.
+local function names_of(found)
+  local names = {}
+  for n, pair in ipairs(found) do
+    names[n] = pair[1]
+  end
+  return names
+end
+
 -- Judges stamps by the registers among KEYS; one that was made before the namespace was cleared is none. Returns nil if one does not hold, else a table: `ask`, the names that the
 -- caller must come with, or `keys`, the registers, and `stale`.
 local function judge(found, life)
@@ -67,12 +76,7 @@ local function judge(found, life)
       tags.ask = true
     end
   end
-  if tags.ask then
-    tags.ask = {}
-    for n, pair in ipairs(found) do
-      tags.ask[n] = pair[1]
-    end
-  end
+  tags.ask = tags.ask and names_of(found)
   return tags
 end
 

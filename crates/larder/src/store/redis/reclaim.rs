@@ -1,4 +1,5 @@
-//! Reclaiming the memory of entries that a `clear` made invalid: in the background, a little at a time.
+//! Reclaiming the memory of entries that a `clear` made invalid: in the background, a little at a time. What tags made
+//! invalid goes with them, and when the store is pruned.
 //!
 //! Validity never depends on it. Entries with a TTL go by themselves as well; this is for those without.
 
@@ -11,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::Inner;
 use super::keys;
-use super::scripts::{RECLAIM, RECLAIM_REGISTERS};
+use super::read::array;
+use super::scripts::{PURGE, RECLAIM, RECLAIM_REGISTERS};
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::redis_conn::{Call, slot};
@@ -165,15 +167,50 @@ impl Inner {
                 let mut command = RECLAIM.command(&keys);
                 command.arg(limit - removed);
                 let call = Call::script(slot(register), &RECLAIM, command);
-                if let Value::Int(count) = self.link.one(&call).await? {
-                    removed += u64::try_from(count).unwrap_or(0);
-                }
+                let mut reply = array(self.link.one(&call).await?).into_iter();
+                removed += reply.next().as_ref().map_or(0, number);
+                let tagged = reply.next().map(array).unwrap_or_default();
+                removed += self.purge(register, pairs, tagged, limit - removed).await?;
                 if removed >= limit {
                     return Ok((next, removed));
                 }
             }
         }
         Ok((next, removed))
+    }
+
+    /// Removes those of some entries with tags that are invalid by one of these, at most `limit`.
+    async fn purge(
+        &self,
+        life: &[u8],
+        pairs: &[Pair],
+        tagged: Vec<Value>,
+        limit: u64,
+    ) -> Result<u64> {
+        let calls = tagged.into_iter().filter_map(|tagged| {
+            let [at, names] = <[Value; 2]>::try_from(array(tagged)).ok()?;
+            let (entry, members) = pairs.get(usize::try_from(number(&at)).ok()?)?;
+            let registers = array(names).into_iter().filter_map(|name| match name {
+                Value::BulkString(name) => register_of(life, &name),
+                _ => None,
+            });
+            let registers: Vec<_> = registers.collect();
+            let mut keys: Vec<&[u8]> = vec![entry, life, members];
+            keys.extend(registers.iter().map(Vec::as_slice));
+            Some(Call::script(slot(life), &PURGE, PURGE.command(&keys)))
+        });
+        let calls: Vec<_> = calls.collect();
+        let mut removed = 0;
+        let mut rest = &calls[..];
+        while removed < limit && !rest.is_empty() {
+            let most = usize::try_from(limit - removed).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(most.min(rest.len()));
+            for reply in self.link.many(now).await {
+                removed += number(&reply?);
+            }
+            rest = later;
+        }
+        Ok(removed)
     }
 
     /// Removes those of some names that are registers of tags of a namespace as it was before it was cleared.
@@ -195,6 +232,21 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::Int(number) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Returns the key of the register of a tag in the bucket and namespace of the latter's register.
+fn register_of(life: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let close = life.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = life.split_at(close + 1);
+    let namespace = rest.strip_prefix(b"g:")?;
+    Some([tag, b"r:", namespace, b":", name].concat())
 }
 
 /// Returns the register of the namespace that a register of a tag belongs to.
@@ -238,5 +290,7 @@ mod tests {
         assert_eq!(related(b"other"), None);
         assert_eq!(life_of(b"{a}r:app:main:v1:=t:1").unwrap(), register);
         assert_eq!(related(b"{a}r:app:main:v1:=t:1"), None);
+        let of_tag = register_of(&register, b"=t:1").unwrap();
+        assert_eq!(of_tag, b"{a}r:app:main:v1:=t:1");
     }
 }

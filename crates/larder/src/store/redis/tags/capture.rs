@@ -53,7 +53,9 @@ impl Inner {
         }
         self.pass();
         let reply = self.link.one(&place.script(&CAPTURE, command)).await?;
-        let [life, values] = <[Value; 2]>::try_from(array(reply)).map_err(|_| unexpected())?;
+        let Ok([life, values]) = <[Value; 2]>::try_from(array(reply)) else {
+            return Err(unexpected());
+        };
         let held = captured(&place, names, &life, values)?;
         self.learn_all(&keys, &held);
         Ok(stamps(names, &held))
@@ -87,8 +89,9 @@ impl Inner {
             let call = self.put_call(&place, names, &entry, (&guess, &fresh, to.expiry));
             self.pass();
             let reply = self.link.one(&call).await?;
-            let [stored, life, values] =
-                <[Value; 3]>::try_from(array(reply)).map_err(|_| unexpected())?;
+            let Ok([stored, life, values]) = <[Value; 3]>::try_from(array(reply)) else {
+                return Err(unexpected());
+            };
             let now = captured(&place, names, &life, values)?;
             self.learn_all(&keys, &now);
             if stored == Value::Int(1) {

@@ -12,12 +12,16 @@ use crate::redis_conn::Call;
 use crate::store::redis::Inner;
 use crate::store::redis::keys;
 use crate::store::redis::listing::{Cursor, STEP};
+use crate::store::redis::read::array;
 use crate::store::{Register, RegisterPage};
 
 /// Steps of one page, however few registers match.
 const MAX_STEPS: usize = 100;
 /// Where a register says in which life of its namespace it was made.
 const LIFE_AT: usize = 16;
+
+/// A key and the name of the register in it.
+type Named<'a> = (&'a [u8], &'a [u8]);
 
 impl Inner {
     /// Lists registers, those of several buckets once in a page.
@@ -67,7 +71,7 @@ impl Inner {
         found: Vec<Vec<u8>>,
     ) -> Result<Vec<Vec<u8>>> {
         let space = self.spaces.of(namespace, &self.buckets);
-        let mut groups: BTreeMap<usize, Vec<(&[u8], &[u8])>> = BTreeMap::new();
+        let mut groups: BTreeMap<usize, Vec<Named<'_>>> = BTreeMap::new();
         for key in &found {
             if let Some((bucket, name)) = keys::tag_register(&self.buckets, namespace, key) {
                 groups.entry(bucket).or_default().push((key, name));
@@ -84,7 +88,7 @@ impl Inner {
         }
         let mut names = Vec::new();
         for (group, reply) in groups.values().zip(self.link.many(&calls).await) {
-            let mut values = crate::store::redis::read::array(reply?).into_iter();
+            let mut values = array(reply?).into_iter();
             let Some(Value::BulkString(life)) = values.next() else {
                 continue;
             };

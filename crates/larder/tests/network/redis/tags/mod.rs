@@ -5,6 +5,7 @@ mod loads;
 mod losses;
 mod names;
 mod trips;
+mod upkeep;
 
 use larder::store::{
     Condition, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register, Stamp, Write,
