@@ -358,21 +358,17 @@ pub async fn registers_outlive_their_entries(fixture: &StoreUnderTest) -> Result
     for _ in 0..4 {
         fixture.pass(Duration::from_millis(MIN_REGISTER_MS)).await;
         space.store.prune(1000).await?;
-        // Enough that a store looks for registers that nobody needs.
-        let many: Vec<_> = (0..60).map(|_| tag(&format!("{}", token_name()))).collect();
-        for _ in 0..10 {
-            space.capture(b"put", &many).await?;
-        }
+    }
+    // So many that a store looks for those that nobody needs.
+    for batch in 0..70 {
+        let many: Vec<_> = (0..60).map(|n| tag(&format!("{batch}-{n}"))).collect();
+        space.capture(b"put", &many).await?;
     }
     let keys: [&[u8]; 5] = [b"put", b"sealed", b"brief", b"touched", b"kept"];
-    let is_there: Vec<_> = space.get_many(&keys).await?;
-    let is_there: Vec<_> = is_there.iter().map(Option::is_some).collect();
+    let read = space.get_many(&keys).await?;
+    let is_there: Vec<_> = read.iter().map(Option::is_some).collect();
     assert_eq!(is_there, [true, true, false, true, true]);
     assert_eq!(space.invalidate(&registers).await?, [true, true]);
     assert_eq!(space.get(b"put").await?, None);
     Ok(())
-}
-
-fn token_name() -> String {
-    format!("{:016x}", super::tag_space::token())
 }

@@ -170,7 +170,7 @@ pub async fn only_valid_entries_are_listed_by_register(fixture: &StoreUnderTest)
     space
         .put_tagged_for(b"expired", b"v", &both[..1], super::SOON)
         .await?;
-    space.invalidate(&[b.clone()]).await?;
+    space.invalidate(&both[1..]).await?;
     fixture.outlive().await;
     assert_eq!(keys(&space, &a, 2).await?, [&b"lives"[..], b"stale"]);
     assert_eq!(keys(&space, &b, 2).await?, [b""; 0]);
@@ -223,6 +223,7 @@ pub async fn foreign_cursors_of_tags_are_harmless(fixture: &StoreUnderTest) -> R
         space.put_tagged(key, b"v", &registers).await?;
     }
     let mut cursors: Vec<Vec<u8>> = vec![Vec::new(), b"=a".to_vec(), vec![b'9'; 4096]];
+    cursors.extend([b"7".to_vec(), b"1000000".to_vec()]);
     cursors.extend((1..24).flat_map(|len| [vec![0xff; len], vec![0; len]]));
     for cursor in cursors {
         let shown = cursor.escape_ascii().to_string();

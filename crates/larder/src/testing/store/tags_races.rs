@@ -19,7 +19,7 @@ use crate::testing::sealed;
 const KEYS: u8 = 3;
 const WRITERS: usize = 4;
 const READERS: usize = 4;
-const INVALIDATIONS: usize = 150;
+const INVALIDATIONS: usize = 200;
 
 /// Which keys a change is about; key `n` has the tags `group:n` and `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ async fn write(space: &Space, history: &History) -> Result<()> {
     while !history.stop.load(Ordering::SeqCst) {
         let key = fastrand::u8(..KEYS);
         match fastrand::u8(..10) {
-            0..4 => {
+            0..2 => {
                 let value = history.tick();
                 let text = value.to_le_bytes();
                 let registers = registers(key);
@@ -142,14 +142,14 @@ async fn write(space: &Space, history: &History) -> Result<()> {
                 history.change(Touched::Key(key), put).await?;
                 history.age(value, history.tick());
             }
-            4..9 => load(space, history, key).await?,
+            2..7 => load(space, history, key).await?,
             _ => drop(
                 history
                     .change(Touched::Key(key), space.delete(&[key]))
                     .await?,
             ),
         }
-        pause().await;
+        linger().await;
     }
     Ok(())
 }
@@ -165,7 +165,7 @@ async fn load(space: &Space, history: &History, key: u8) -> Result<()> {
     }
     let value = history.tick();
     history.age(value, value);
-    pause().await;
+    linger().await;
     let text = value.to_le_bytes();
     space
         .commit(&[key], id, &text, &begun.stamps)
@@ -177,7 +177,7 @@ async fn load(space: &Space, history: &History, key: u8) -> Result<()> {
 async fn invalidate(space: &Space, history: &History) -> Result<()> {
     for round in 0..INVALIDATIONS {
         let key = fastrand::u8(..KEYS);
-        let (touched, register) = match round % 3 {
+        let (touched, register) = match fastrand::u8(..5) {
             0 => (Touched::Key(key), tag(&format!("group:{key}"))),
             1 => (Touched::All, subtree("group")),
             _ => (Touched::All, tag("all")),
@@ -191,7 +191,8 @@ async fn invalidate(space: &Space, history: &History) -> Result<()> {
                 .await?;
         }
         history.read(space, key).await?;
-        pause().await;
+        linger().await;
+        linger().await;
     }
     history.stop.store(true, Ordering::SeqCst);
     Ok(())
@@ -203,6 +204,13 @@ async fn pause() {
     }
     if fastrand::u8(..8) == 0 {
         tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+}
+
+/// Waits so long that something may happen meanwhile.
+async fn linger() {
+    if fastrand::bool() {
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..2000))).await;
     }
 }
 

@@ -281,14 +281,9 @@ pub async fn names_may_be_long_and_strange(fixture: &StoreUnderTest) -> Result<(
     for (at, register) in registers.iter().enumerate() {
         let one = std::slice::from_ref(register);
         assert_eq!(space.invalidate(one).await?, [true], "{register:?}");
-        for other in 0..registers.len() {
+        for (other, shown) in registers.iter().enumerate() {
             let is_there = space.get(&[b'k', other as u8]).await?.is_some();
-            assert_eq!(
-                is_there,
-                other > at,
-                "{:?} by {register:?}",
-                registers[other]
-            );
+            assert_eq!(is_there, other > at, "{shown:?} by {register:?}");
         }
     }
     Ok(())
