@@ -1,18 +1,153 @@
--- Put in front of every script. An entry is live if its stamp equals the register of its namespace; a missing
--- register makes every entry absent. Frame: see store/redis/frame.rs.
+-- Put in front of every script. An entry is there if its stamp equals the register of its namespace, and each stamp in
+-- its envelope the register of a tag; a missing register makes it absent. Frame: see store/redis/frame.rs; envelope: see
+-- envelope.rs. A register of a tag: hard number, soft number, the namespace register when it was made; 8 bytes each.
+--
+-- Scripts about an entry have KEYS: 1 entry, 2 register of the namespace, 3 one of their own, 4.. the registers of tags
+-- that the caller believes the entry to depend on, or needs himself. If the entry depends on another one, they do
+-- nothing and return { 'registers', names }: the caller comes again with these.
 
--- Returns the kind and the 25 bytes of the head of a live entry (nil if there is none), and the register (or false).
-local function live(entry, register)
-  local stamp = redis.call('GET', register)
+-- As REGISTER_GRACE_MS.
+local GRACE_MS = 60000
+
+-- Returns the name of the register of a tag that a key holds.
+local function named(key)
+  return string.sub(key, #KEYS[2] + 2)
+end
+
+-- Returns the names and stamps of the registers of tags in the envelope of a frame that begins so; nil: none.
+local function stamps(entry, kind, start)
+  local at = 25
+  if kind == 'C' then
+    at = 26 + (string.byte(start, 26) or 0)
+  end
+  local count = string.byte(start, at + 55)
+  if not count or count == 0 or string.sub(start, at + 1, at + 4) ~= 'LRDR' then
+    return nil
+  end
+  local length = string.byte(start, at + 53) + 256 * string.byte(start, at + 54)
+  local header = redis.call('GETRANGE', entry, at, at + length - 1)
+  local from, found = 65 + (string.byte(header, 56) or 0), {}
+  for _ = 1, count do
+    local low, high = string.byte(header, from + 1, from + 2)
+    if not high then
+      return nil
+    end
+    local behind = from + 3 + low + 256 * high
+    local stamp = string.sub(header, behind, behind + 15)
+    if #stamp ~= 16 then
+      return nil
+    end
+    local letter = string.sub(header, from, from)
+    if letter == '=' or letter == '/' then
+      found[#found + 1] = { letter .. string.sub(header, from + 3, behind - 1), stamp }
+    end
+    from = behind + 16
+  end
+  return #found > 0 and found or nil
+end
+
+-- Returns the names of registers.
+local function names_of(found)
+  local names = {}
+  for n, pair in ipairs(found) do
+    names[n] = pair[1]
+  end
+  return names
+end
+
+-- Judges stamps by the registers among KEYS; one that was made before the namespace was cleared is none. Returns nil if one does not hold, else a table: `ask`, the names that the
+-- caller must come with, or `keys`, the registers, and `stale`.
+local function judge(found, life)
+  local known, tags = {}, { keys = {}, stale = false }
+  for at = 4, #KEYS do
+    known[named(KEYS[at])] = KEYS[at]
+  end
+  for _, pair in ipairs(found) do
+    local key = known[pair[1]]
+    if key then
+      local now = redis.call('GET', key)
+      local is_live = now and #now == 24 and string.sub(now, 17) == life
+      if not is_live or string.sub(now, 1, 8) ~= string.sub(pair[2], 1, 8) then
+        return nil
+      end
+      tags.stale = tags.stale or string.sub(now, 9, 16) ~= string.sub(pair[2], 9, 16)
+      tags.keys[#tags.keys + 1] = key
+    else
+      tags.ask = true
+    end
+  end
+  tags.ask = tags.ask and names_of(found)
+  return tags
+end
+
+-- Returns the kind and the 25 bytes of the head of the entry that is there (nil if there is none), the register of the
+-- namespace (or false), and for an entry with tags what `judge` says. The kind L is the mark of a load.
+local function present()
+  local stamp = redis.call('GET', KEYS[2])
   if stamp and #stamp ~= 8 then
     -- Nothing of ours: no entry can carry it.
     stamp = false
   end
-  local head = redis.call('GETRANGE', entry, 0, 24)
-  if stamp and #head == 25 and string.sub(head, 2, 9) == stamp then
-    return string.sub(head, 1, 1), head, stamp
+  -- Long enough for the fixed part of any envelope, also behind the text of a counter.
+  local start = redis.call('GETRANGE', KEYS[1], 0, 127)
+  if not stamp or #start < 25 or string.sub(start, 2, 9) ~= stamp then
+    return nil, nil, stamp
   end
-  return nil, nil, stamp
+  local kind, tags = string.sub(start, 1, 1), nil
+  local found = stamps(KEYS[1], kind, start)
+  if found then
+    tags = judge(found, stamp)
+    if not tags then
+      return nil, nil, stamp
+    end
+  end
+  return kind, string.sub(start, 1, 25), stamp, tags
+end
+
+-- Keeps a register for so many ms at least.
+local function keep(key, ms)
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left < ms then
+    redis.call('PEXPIRE', key, ms)
+  end
+end
+
+-- Returns the stamps of the registers from KEYS[first] to KEYS[last], which are kept for so many ms at least. What is
+-- missing, or was made before the namespace was cleared, is made from ARGV[fresh] on.
+local function capture(life, first, last, fresh, ms)
+  local values = {}
+  for at = first, last do
+    local value = redis.call('GET', KEYS[at])
+    if value and #value == 24 and string.sub(value, 17) == life then
+      keep(KEYS[at], ms)
+    else
+      value = ARGV[fresh + at - first] .. life
+      redis.call('SET', KEYS[at], value, 'PX', ms)
+    end
+    values[#values + 1] = string.sub(value, 1, 16)
+  end
+  return values
+end
+
+-- Keeps registers longer than the entry.
+local function outlive(keys)
+  local left = redis.call('PTTL', KEYS[1])
+  for _, key in ipairs(keys) do
+    if left < 0 then
+      redis.call('PERSIST', key)
+    else
+      keep(key, left + GRACE_MS)
+    end
+  end
+end
+
+-- Returns some of KEYS.
+local function keys_between(first, last)
+  local keys = {}
+  for at = first, last do
+    keys[#keys + 1] = KEYS[at]
+  end
+  return keys
 end
 
 -- Returns the register, created from `fresh` if it was missing.

@@ -1,11 +1,17 @@
 -- Adds to a counter. Numbers of Lua are doubles, so INCRBY adds, on a scratch key, exactly and with its own check of
 -- the range.
--- KEYS: 1 entry, 2 register, 3 scratch
+-- KEYS: 1 entry, 2 register, 3 scratch, 4.. registers of tags
 -- ARGV: 1 what to add     2 a fresh register     3 expiry of a new counter: A, N     4 ttl in ms
 --       5 expires at, 8 bytes     6 write id     7 the envelope of a new counter
 -- Returns: { 'sum', text }, { 'overflow', text }, or { 'entry' }: there is an entry in another form, for the caller to
--- judge; an error if the server refuses to add
-local kind, head, stamp = live(KEYS[1], KEYS[2])
+-- judge; { 'registers', names }; an error if the server refuses to add
+local kind, head, stamp, tags = present()
+if tags and tags.ask then
+  return { 'registers', tags.ask }
+end
+if kind == 'L' then
+  kind = nil
+end
 if kind and kind ~= 'C' and kind ~= 'U' then
   return { 'entry' }
 end

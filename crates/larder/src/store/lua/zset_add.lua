@@ -1,9 +1,15 @@
 -- Adds members to a sorted set or changes their scores; creates the set.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
 -- ARGV: 1 a fresh register     2 expiry of a new set: A, N     3 ttl in ms     4 expires at, 8 bytes     5 write id
 --       6 the envelope of a new set     7.. scores and members
--- Returns: { 'count', how many are new } or { 'wrong' }: the entry is no sorted set
-local kind, head, stamp = live(KEYS[1], KEYS[2])
+-- Returns: { 'count', how many are new } { 'registers', names }, or { 'wrong' }: the entry is no sorted set
+local kind, _, stamp, tags = present()
+if tags and tags.ask then
+  return { 'registers', tags.ask }
+end
+if kind == 'L' then
+  kind = nil
+end
 if kind and kind ~= 'Z' and kind ~= 'U' then
   return { 'wrong' }
 end

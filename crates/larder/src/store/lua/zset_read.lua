@@ -1,9 +1,15 @@
 -- Reads a sorted set.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
 -- ARGV: 1 R by rank: 2 first, 3 last, 4 '1' if descending
 --       1 S by score: 2 lowest, 3 highest     1 L count     1 M score of one member: 2 member
--- Returns: { 'count', number }, { 'members', { member, score, .. } } or { 'wrong' }: the entry is no sorted set
-local kind = live(KEYS[1], KEYS[2])
+-- Returns: { 'count', number }, { 'members', { member, score, .. } } { 'registers', names }, or { 'wrong' }: the entry is no sorted set
+local kind, _, _, tags = present()
+if tags and tags.ask then
+  return { 'registers', tags.ask }
+end
+if kind == 'L' then
+  kind = nil
+end
 if kind and kind ~= 'Z' and kind ~= 'U' then
   return { 'wrong' }
 end

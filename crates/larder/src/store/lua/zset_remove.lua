@@ -1,8 +1,14 @@
 -- Removes members of a sorted set, by name or by score; an empty set disappears.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
 -- ARGV: 1 write id     2 M by name, S by score     3.. members, or the lowest and the highest score
--- Returns: { 'count', how many were removed } or { 'wrong' }: the entry is no sorted set
-local kind = live(KEYS[1], KEYS[2])
+-- Returns: { 'count', how many were removed } { 'registers', names }, or { 'wrong' }: the entry is no sorted set
+local kind, _, _, tags = present()
+if tags and tags.ask then
+  return { 'registers', tags.ask }
+end
+if kind == 'L' then
+  kind = nil
+end
 if kind and kind ~= 'Z' and kind ~= 'U' then
   return { 'wrong' }
 end

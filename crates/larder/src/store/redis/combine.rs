@@ -9,27 +9,22 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Inner;
-use super::frame::Kind;
 use super::queue::{Duty, abandoned};
-use super::read::{array, live};
+use super::read::{Asked, Found, mget};
 use super::spaces::Space;
 use crate::error::Result;
 use crate::redis_conn::Call;
-use crate::store::Entry;
 
 /// The most reads of one batch. Several small ones keep client and server busy at the same time, where one big one
 /// would let each wait for the other.
 pub(super) const MAX_BATCH: usize = 16;
-
-/// A valid entry, if there is one.
-pub(super) type Found = Option<(Kind, Entry)>;
 
 /// A read, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     space: Arc<Space>,
     bucket: usize,
-    entry: Vec<u8>,
+    asked: Asked,
     tell: oneshot::Sender<Result<Found>>,
 }
 
@@ -39,13 +34,13 @@ impl Inner {
         self: &Arc<Self>,
         space: &Arc<Space>,
         bucket: usize,
-        entry: Vec<u8>,
+        asked: Asked,
     ) -> Result<Found> {
         let (tell, told) = oneshot::channel();
         let waiting = Waiting {
             space: Arc::clone(space),
             bucket,
-            entry,
+            asked,
             tell,
         };
         if self.gets.push(waiting) {
@@ -77,7 +72,7 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
     });
     if is_uniform {
         let reply = inner.link.one(&call(&inner, &batch)).await;
-        return deal(batch, reply);
+        return deal(&inner, batch, reply);
     }
     let mut groups: HashMap<(usize, usize), Vec<Waiting>> = HashMap::new();
     for read in batch.drain(..) {
@@ -89,7 +84,7 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
         Err(error) => {
             return groups
                 .into_values()
-                .for_each(|group| deal(group, Err(error.clone())));
+                .for_each(|group| deal(&inner, group, Err(error.clone())));
         }
     };
     let mut servers: HashMap<_, Vec<Vec<Waiting>>> = HashMap::new();
@@ -107,35 +102,29 @@ async fn exchange_at_one_server(inner: &Inner, groups: Vec<Vec<Waiting>>) {
     let calls: Vec<_> = groups.iter().map(|group| call(inner, group)).collect();
     let replies = inner.link.many(&calls).await;
     for (group, reply) in groups.into_iter().zip(replies) {
-        deal(group, reply);
+        deal(inner, group, reply);
     }
 }
 
 /// Returns the `MGET` of reads of one bucket and namespace.
 fn call(inner: &Inner, group: &[Waiting]) -> Call {
-    let bytes: usize = group.iter().map(|read| read.entry.len()).sum();
     let register = &group[0].space.register(group[0].bucket).name;
-    let mut command = redis::Cmd::with_capacity(group.len() + 2, bytes + register.len() + 4);
-    command.arg("MGET");
-    for read in group {
-        command.arg(&read.entry);
-    }
-    command.arg(register);
+    let command = mget(group.iter().map(|read| &read.asked), register);
     Call::new(inner.buckets.all()[group[0].bucket].slot, command)
 }
 
 /// Gives everybody his own.
-fn deal(group: Vec<Waiting>, reply: Result<Value>) {
+fn deal(inner: &Inner, group: Vec<Waiting>, reply: Result<Value>) {
     match reply {
         Err(error) => group.into_iter().for_each(|read| {
             // Whoever went away needs no answer.
             let _ = read.tell.send(Err(error.clone()));
         }),
         Ok(reply) => {
-            let mut values = array(reply);
-            let register = values.pop();
-            for (read, value) in group.into_iter().zip(values) {
-                let _ = read.tell.send(Ok(live(value, register.as_ref())));
+            let asked: Vec<_> = group.iter().map(|read| &read.asked).collect();
+            let found = inner.met(&asked, reply);
+            for (read, found) in group.into_iter().zip(found) {
+                let _ = read.tell.send(Ok(found));
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::codec::format_integer;
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
-use crate::store::{Expiry, MAX_CAS_ATTEMPTS, conflict};
+use crate::store::{Expiry, MAX_CAS_ATTEMPTS, Register, conflict};
 
 /// What the script says.
 enum Outcome {
@@ -67,18 +67,20 @@ impl Inner {
         let ttl = ttl_ms(expiry);
         let (template, _) = envelope::increment(None, by, self.clock.now_ms(), ttl)?;
         let scratch = place.scratch();
-        let mut command = INCREMENT.command(&[&place.entry, &place.register.name, &scratch]);
-        command
-            .arg(by)
-            .arg(&fresh()[..])
-            .arg(letter(expiry))
-            .arg(ttl.unwrap_or(0));
-        command.arg(&self.expires_at(ttl).unwrap_or(0).to_le_bytes()[..]);
-        command
-            .arg(&fastrand::u64(1..).to_le_bytes()[..])
-            .arg(&template[..]);
-        self.pass();
-        let reply = self.link.one(&place.script(&INCREMENT, command)).await?;
+        let adding = |known: &[Register]| {
+            let mut command = place.command(&INCREMENT, &scratch, known);
+            command
+                .arg(by)
+                .arg(&fresh()[..])
+                .arg(letter(expiry))
+                .arg(ttl.unwrap_or(0));
+            command.arg(&self.expires_at(ttl).unwrap_or(0).to_le_bytes()[..]);
+            command
+                .arg(&fastrand::u64(1..).to_le_bytes()[..])
+                .arg(&template[..]);
+            Ok(place.script(&INCREMENT, command))
+        };
+        let reply = self.on_entry(&place, adding).await?;
         let words = array(reply);
         let mut words = words.iter().map(crate::redis_conn::text);
         let told = (words.next().flatten(), words.next().flatten());

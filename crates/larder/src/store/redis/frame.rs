@@ -1,11 +1,12 @@
 //! What stands under an entry's key: a short header that scripts can read, and the sealed envelope.
 //!
 //! ```text
-//!  0 kind: E entry, C counter, Z sorted set, U unreadable
+//!  0 kind: E entry, C counter, Z sorted set, U unreadable, L mark of a load
 //!  1 stamp: the namespace register when it was written        8 bytes, opaque
 //!  9 expires at, ms since the epoch by the server's clock     u64 le, 0: never
 //! 17 write id                                                 u64 le
 //! 25 E, U: the bytes given     C: length u8, decimal text, envelope of the counter     Z: envelope without members
+//!    L: envelope as far as its stamps, with any checksum
 //! ```
 //! Lua neither checks checksums nor makes them: a counter's text is beside its envelope, and the reader puts it in.
 
@@ -30,6 +31,8 @@ pub(super) enum Kind {
     Counter,
     SortedSet,
     Unreadable,
+    /// Somebody loads a value; what follows the head is for scripts only.
+    Load,
 }
 
 /// A frame taken apart.
@@ -51,6 +54,7 @@ impl Frame {
             b'C' => Kind::Counter,
             b'Z' => Kind::SortedSet,
             b'U' => Kind::Unreadable,
+            b'L' => Kind::Load,
             _ => return None,
         };
         let number = |at: usize| head[at..at + 8].try_into().map(u64::from_le_bytes).ok();
@@ -64,9 +68,10 @@ impl Frame {
         })
     }
 
-    /// Returns the entry; `None`: damaged. A sorted set's comes without its members.
+    /// Returns the entry; `None`: damaged, or the mark of a load. A sorted set's comes without its members.
     pub(super) fn into_entry(self) -> Option<Entry> {
         let value = match self.kind {
+            Kind::Load => return None,
             Kind::Entry | Kind::Unreadable | Kind::SortedSet => self.rest,
             Kind::Counter => {
                 let len = usize::from(*self.rest.first()?);
@@ -84,6 +89,15 @@ impl Frame {
     /// Returns the write id, which changes with every change of a sorted set.
     pub(super) fn write_id(&self) -> u64 {
         self.write_id
+    }
+
+    /// Returns the envelope, which may be cut off.
+    pub(super) fn envelope(&self) -> Bytes {
+        let text_len = match self.kind {
+            Kind::Counter => 1 + self.rest.first().map_or(0, |len| usize::from(*len)),
+            _ => 0,
+        };
+        self.rest.slice(text_len.min(self.rest.len())..)
     }
 
     /// Returns what follows the head.
@@ -130,10 +144,10 @@ impl ToSingleRedisArg for Framed<'_> {}
 
 /// Returns the kind of an entry as scripts know it.
 pub(super) fn letter(entry: &Bytes) -> u8 {
-    if envelope::is_readable(entry) {
-        b'E'
-    } else {
-        b'U'
+    match envelope::is_readable(entry) {
+        true if envelope::is_load(entry) => b'L',
+        true => b'E',
+        false => b'U',
     }
 }
 
@@ -166,10 +180,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn junk_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..5_usize) {
+        fn junk_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..6_usize) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
-                *first = b"ECZUx"[kind];
+                *first = b"ECZULx"[kind];
             }
             if let Some(frame) = Frame::parse(&bytes.into()) {
                 let _ = frame.into_entry();

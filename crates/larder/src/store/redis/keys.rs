@@ -4,6 +4,7 @@
 //! {T}e:<namespace>:<key>   entry, counter, or stamp of a sorted set
 //! {T}z:<namespace>:<key>   members of a sorted set
 //! {T}g:<namespace>         namespace register: entries stamped with another value are not there
+//! {T}r:<namespace>:<name>  register of a tag or of the tags below a path
 //! {T}n:<namespace>:<key>   scratch of an addition; never outlives its script
 //! {T}l:<namespace>:<key>   lease: holders and fence of a name; the channel that calls its waiters has the same name
 //! {T}q:<namespace>:<key>   its queue
@@ -105,6 +106,22 @@ fn escape(text: &[u8], pattern: &mut Vec<u8>) {
     }
 }
 
+/// Returns the bucket and the name of the register of a tag that a key holds, if it is one of the namespace.
+pub(super) fn tag_register<'a>(
+    buckets: &Buckets,
+    namespace: &Namespace,
+    name: &'a [u8],
+) -> Option<(usize, &'a [u8])> {
+    let close = name.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = name.split_at(close + 1);
+    let register = rest
+        .strip_prefix(b"r:")?
+        .strip_prefix(namespace.as_bytes())?
+        .strip_prefix(b":")?;
+    let bucket = buckets.0.iter().position(|bucket| bucket.tag == tag)?;
+    Some((bucket, register))
+}
+
 /// Returns the user's key of a name, if the name is of the kind and the namespace, and in the bucket of that key.
 pub(super) fn user_key<'a>(
     buckets: &Buckets,
@@ -157,7 +174,7 @@ mod tests {
         let namespace = Namespace::new("a{x}", "m", 1);
         for key in [&b"{other}k"[..], b"}{", b"{}", b"}"] {
             let bucket = &buckets.all()[buckets.index_of(&namespace, key)];
-            for kind in *b"eznlqwhb" {
+            for kind in *b"ezrnlqwhb" {
                 assert_eq!(slot(&name(bucket, kind, &namespace, key)), bucket.slot);
             }
             assert_eq!(slot(&register(bucket, &namespace)), bucket.slot);

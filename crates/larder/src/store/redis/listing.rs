@@ -1,28 +1,44 @@
 //! Listings: `SCAN` on one primary after another, by prefix, and a look at the head of each key met.
 //!
-//! Costs O(keys of the whole database), in steps that leave the server free between them. A key that moves to another
+//! Costs O(keys of the whole database), in steps that leave the server free between them; entries with tags, two more
+//! round trips a step, to read and judge their stamps. A key that moves to another
 //! server during the listing may be met twice, or be missed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::Inner;
-use super::frame::{Frame, HEAD_BYTES};
+use super::frame::{Frame, HEAD_BYTES, Kind};
 use super::keys;
 use super::read::array;
+use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
 use crate::redis_conn::{Call, Node};
-use crate::store::{ScanPage, ScannedKey};
+use crate::store::{Register, ScanPage, ScannedKey, verdict};
+use crate::tag::Verdict;
 
 /// Keys that a server looks at in one step.
 pub(super) const STEP: usize = 1000;
 /// Steps of one page, however few keys match.
 const MAX_STEPS: usize = 100;
+
+/// What is read of a frame at first: enough to tell whether its envelope has stamps, behind the text of a counter too.
+const START_BYTES: usize = 128;
+/// Where an envelope says how long its header is.
+const HEADER_LEN_AT: usize = 52;
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) pattern: &'a Glob,
+    /// Those that carry a stamp of this register.
+    pub(super) register: Option<&'a Register>,
+}
 
 /// Where a listing is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -32,14 +48,14 @@ pub(super) struct Cursor {
     /// Redis's own cursor there.
     position: u64,
     /// Keys that were met but did not fit the page.
-    left: Vec<Vec<u8>>,
+    pub(super) left: Vec<Vec<u8>>,
 }
 
 impl Inner {
     pub(super) async fn scan(
         &self,
         namespace: &Namespace,
-        pattern: &Glob,
+        wanted: Wanted<'_>,
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
@@ -50,13 +66,16 @@ impl Inner {
         let mut more = true;
         for _ in 0..MAX_STEPS {
             let left = std::mem::take(&mut cursor.left);
-            let take = left.into_iter().filter(|key| pattern.matches(key));
-            met.extend(self.describe(namespace, take.collect()).await?);
+            let take = left.into_iter().filter(|key| wanted.pattern.matches(key));
+            let take = take.collect();
+            met.extend(self.describe(namespace, wanted.register, take).await?);
             if met.len() >= limit || !more {
                 break;
             }
             let step = limit.clamp(100, STEP);
-            more = self.step(namespace, pattern, &mut cursor, step).await?;
+            more = self
+                .step(namespace, wanted.pattern, &mut cursor, step)
+                .await?;
         }
         let over = met.split_off(met.len().min(limit));
         cursor
@@ -77,7 +96,7 @@ impl Inner {
         while more {
             more = self.step(namespace, pattern, &mut cursor, STEP).await?;
             let names = std::mem::take(&mut cursor.left);
-            for key in self.describe(namespace, names).await? {
+            for key in self.describe(namespace, None, names).await? {
                 seen.insert(key.key);
             }
         }
@@ -92,8 +111,28 @@ impl Inner {
         cursor: &mut Cursor,
         step: usize,
     ) -> Result<bool> {
-        if cursor.position == DONE {
+        let names = keys::pattern(b'e', namespace, &pattern.literal_prefix());
+        let Some(met) = self.advance(cursor, &names, step).await? else {
             return Ok(false);
+        };
+        for name in &met {
+            let key = keys::user_key(&self.buckets, b'e', namespace, name);
+            if let Some(key) = key.filter(|key| pattern.matches(key)) {
+                cursor.left.push(key.to_vec());
+            }
+        }
+        Ok(!cursor.is_at_end())
+    }
+
+    /// Makes one `SCAN` where the cursor is and moves it on; returns the names met, `None` behind the last server.
+    pub(super) async fn advance(
+        &self,
+        cursor: &mut Cursor,
+        names: &[u8],
+        step: usize,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        if cursor.is_at_end() {
+            return Ok(None);
         }
         let map = self.link.map().await?;
         let mut nodes: Vec<&Arc<Node>> = map.primaries.iter().collect();
@@ -107,22 +146,15 @@ impl Inner {
             found.ok_or_else(foreign)?
         };
         let Some(node) = nodes.get(index) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let names = keys::pattern(b'e', namespace, &pattern.literal_prefix());
-        let (position, met) = self.scan_node(node, cursor.position, &names, step).await?;
-        for name in &met {
-            let key = keys::user_key(&self.buckets, b'e', namespace, name);
-            if let Some(key) = key.filter(|key| pattern.matches(key)) {
-                cursor.left.push(key.to_vec());
-            }
-        }
+        let (position, met) = self.scan_node(node, cursor.position, names, step).await?;
         (cursor.address, cursor.position) = match nodes.get(index + 1) {
             _ if position != 0 => (node.address().to_owned(), position),
             Some(next) => (next.address().to_owned(), 0),
             None => (node.address().to_owned(), DONE),
         };
-        Ok(cursor.position != DONE)
+        Ok(Some(met))
     }
 
     /// Makes one `SCAN`; returns the next position, 0 at the end, and the names met.
@@ -153,26 +185,50 @@ impl Inner {
         Ok((position.ok_or_else(unexpected)?, names.collect()))
     }
 
-    /// Returns what there is to say of keys, of those only that are valid entries; each once.
-    async fn describe(&self, namespace: &Namespace, keys: Vec<Vec<u8>>) -> Result<Vec<ScannedKey>> {
-        let space = self.spaces.of(namespace, &self.buckets);
+    /// Returns what there is to say of keys, of those only that are valid entries, with a stamp of the register; each
+    /// once.
+    async fn describe(
+        &self,
+        namespace: &Namespace,
+        register: Option<&Register>,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<ScannedKey>> {
         let mut seen = HashSet::new();
-        let keys: Vec<_> = keys
-            .into_iter()
-            .filter(|key| seen.insert(key.clone()))
-            .collect();
+        let keys = keys.into_iter();
+        let keys: Vec<_> = keys.filter(|key| seen.insert(key.clone())).collect();
+        let mut described = Vec::with_capacity(keys.len());
+        let mut tagged = Vec::new();
+        for (frame, key) in self.frames(namespace, keys).await? {
+            let envelope = frame.envelope();
+            if !envelope::has_stamps(&envelope) {
+                described.extend(register.is_none().then_some(key));
+            } else {
+                tagged.push((envelope, key));
+            }
+        }
+        described.extend(self.judge(namespace, register, tagged).await?);
+        Ok(described)
+    }
+
+    /// Reads the beginnings of frames; those that are not of the present life of the namespace are left out, and so are
+    /// marks of loads.
+    async fn frames(
+        &self,
+        namespace: &Namespace,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<(Frame, ScannedKey)>> {
+        let space = self.spaces.of(namespace, &self.buckets);
         let mut calls = Vec::with_capacity(keys.len() * 3);
         for key in &keys {
             let place = self.place(&space, namespace, key);
-            let mut head = redis::cmd("GETRANGE");
-            head.arg(&place.entry).arg(0).arg(HEAD_BYTES - 1);
             let mut size = redis::cmd("STRLEN");
             size.arg(&place.entry);
             let mut register = redis::cmd("GET");
             register.arg(&place.register.name);
-            calls.extend([head, size, register].map(|command| Call::new(place.slot, command)));
+            let start = start(&place.entry, START_BYTES);
+            calls.extend([start, size, register].map(|command| Call::new(place.slot, command)));
         }
-        let mut described = Vec::with_capacity(keys.len());
+        let mut frames = Vec::with_capacity(keys.len());
         let mut replies = self.link.many(&calls).await.into_iter();
         for key in keys {
             // What is under the name may be somebody else's.
@@ -180,23 +236,78 @@ impl Inner {
                 Some(Err(error)) if error.kind() == ErrorKind::WrongType => Ok(None),
                 reply => reply.transpose(),
             };
-            let (head, size, register) = (next()?, next()?, next()?);
+            let (start, size, register) = (next()?, next()?, next()?);
             if let (
-                Some(Value::BulkString(head)),
+                Some(Value::BulkString(start)),
                 Some(Value::Int(size)),
                 Some(Value::BulkString(register)),
-            ) = (head, size, register)
+            ) = (start, size, register)
             {
-                let frame = Frame::parse(&head.into()).filter(|frame| register == frame.stamp);
-                described.extend(frame.map(|frame| ScannedKey {
-                    key: Key::from(key),
-                    bytes: (size as u64).saturating_sub(HEAD_BYTES as u64),
-                    expires_at_ms: frame.expires_at_ms,
+                let frame = Frame::parse(&start.into()).filter(|frame| register == frame.stamp);
+                let frame = frame.filter(|frame| frame.kind != Kind::Load);
+                frames.extend(frame.map(|frame| {
+                    let scanned = ScannedKey {
+                        key: Key::from(key),
+                        bytes: (size as u64).saturating_sub(HEAD_BYTES as u64),
+                        expires_at_ms: frame.expires_at_ms,
+                    };
+                    (frame, scanned)
                 }));
             }
         }
-        Ok(described)
+        Ok(frames)
     }
+
+    /// Returns those of entries with stamps that are valid and, if one is asked for, carry a stamp of the register.
+    async fn judge(
+        &self,
+        namespace: &Namespace,
+        register: Option<&Register>,
+        tagged: Vec<(Bytes, ScannedKey)>,
+    ) -> Result<Vec<ScannedKey>> {
+        if tagged.is_empty() {
+            return Ok(Vec::new());
+        }
+        let space = self.spaces.of(namespace, &self.buckets);
+        let whole = tagged.iter().map(|(envelope, scanned)| {
+            let place = self.place(&space, namespace, scanned.key.as_bytes());
+            let header = envelope.get(HEADER_LEN_AT..).and_then(<[u8]>::first_chunk);
+            let header = header.map_or(0, |bytes| usize::from(u16::from_le_bytes(*bytes)));
+            Call::new(place.slot, start(&place.entry, START_BYTES + header))
+        });
+        let whole: Vec<_> = whole.collect();
+        let mut stamped = Vec::with_capacity(tagged.len());
+        let mut wanted = BTreeSet::new();
+        for ((_, scanned), reply) in tagged.into_iter().zip(self.link.many(&whole).await) {
+            // Gone or replaced by now, as by a mark.
+            let Ok(Value::BulkString(bytes)) = reply else {
+                continue;
+            };
+            let frame = Frame::parse(&bytes.into()).filter(|frame| frame.kind != Kind::Load);
+            let Some((envelope, life)) = frame.map(|frame| (frame.envelope(), frame.stamp)) else {
+                continue;
+            };
+            if register.is_none_or(|register| envelope::carries(&envelope, register)) {
+                let bucket = self.buckets.index_of(namespace, scanned.key.as_bytes());
+                let registers = envelope::registers(&envelope).into_iter();
+                wanted.extend(registers.map(|name| (bucket, name)));
+                stamped.push((bucket, life, envelope, scanned));
+            }
+        }
+        let seen = self.seen(namespace, wanted).await?;
+        let valid = stamped.into_iter().filter(|(bucket, life, envelope, _)| {
+            let live = |name: &Register| seen.get(&(*bucket, name.clone()))?.of(*life);
+            verdict(envelope, live) != Verdict::Invalid
+        });
+        Ok(valid.map(|(_, _, _, scanned)| scanned).collect())
+    }
+}
+
+/// Returns the command that reads the first bytes of a frame.
+fn start(entry: &[u8], bytes: usize) -> Cmd {
+    let mut start = redis::cmd("GETRANGE");
+    start.arg(entry).arg(0).arg(bytes - 1);
+    start
 }
 
 fn unexpected() -> Error {
@@ -207,8 +318,13 @@ fn unexpected() -> Error {
 const DONE: u64 = u64::MAX;
 
 impl Cursor {
+    /// Returns whether all servers were listed.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.position == DONE
+    }
+
     /// Writes: position, address, keys left; each text behind its length.
-    fn format(&self) -> Bytes {
+    pub(super) fn format(&self) -> Bytes {
         let mut bytes = self.position.to_le_bytes().to_vec();
         for text in
             std::iter::once(self.address.as_bytes()).chain(self.left.iter().map(Vec::as_slice))
@@ -219,7 +335,7 @@ impl Cursor {
         bytes.into()
     }
 
-    fn parse(bytes: &Bytes) -> Result<Self> {
+    pub(super) fn parse(bytes: &Bytes) -> Result<Self> {
         let (position, mut rest) = bytes.split_first_chunk::<8>().ok_or_else(foreign)?;
         let mut texts = Vec::new();
         while !rest.is_empty() {

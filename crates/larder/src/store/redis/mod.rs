@@ -14,6 +14,7 @@ mod combine;
 mod counter;
 mod frame;
 mod keys;
+mod known;
 mod listing;
 mod locks;
 mod place;
@@ -26,6 +27,7 @@ mod scripts;
 mod sets;
 mod spaces;
 mod status;
+mod tags;
 mod write;
 
 use std::collections::HashSet;
@@ -41,13 +43,16 @@ use tokio::sync::Semaphore;
 pub use self::builder::Builder;
 
 use self::keys::Buckets;
+use self::known::Known;
+use self::listing::Wanted;
 use self::locks::{Ears, Leases};
 use self::queue::Queue;
 use self::ready::Readiness;
 use self::spaces::Spaces;
+use self::tags::Target;
 use super::{
-    Capabilities, Entry, Expiry, NodeStatus, ScanPage, SortedSetOp, SortedSetReply, Store,
-    StoreStats, Write,
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
+    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store, StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -104,6 +109,7 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
+    known: Known,
     gets: Queue<combine::Waiting>,
     puts: Queue<puts::Waiting>,
     readiness: Readiness,
@@ -156,6 +162,7 @@ impl Redis {
                 link,
                 buckets: Buckets::new(buckets),
                 spaces: Spaces::default(),
+                known: Known::default(),
                 gets: Queue::default(),
                 puts: Queue::default(),
                 readiness: Readiness::default(),
@@ -209,6 +216,8 @@ impl Store for Redis {
             counters: true,
             sorted_sets: true,
             native_sorted_sets: true,
+            tags: true,
+            tag_listing: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -274,10 +283,12 @@ impl Store for Redis {
         cursor: Option<&Bytes>,
         limit: usize,
     ) -> Result<ScanPage> {
-        self.inner
-            .scan(namespace, pattern, cursor, limit)
-            .await
-            .map_err(named)
+        let wanted = Wanted {
+            pattern,
+            register: None,
+        };
+        let page = self.inner.scan(namespace, wanted, cursor, limit).await;
+        page.map_err(named)
     }
 
     async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {
@@ -294,6 +305,76 @@ impl Store for Redis {
 
     fn connection_epoch(&self) -> u64 {
         self.inner.link.epoch()
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        let stamps = self.inner.capture(namespace, key, registers).await;
+        stamps.map_err(named)
+    }
+
+    async fn put_stamped(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+        expiry: Expiry,
+        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+    ) -> Result<()> {
+        let target = Target { key, expiry };
+        let put = self.inner.put_stamped(namespace, target, registers, seal);
+        put.await.map_err(named)
+    }
+
+    async fn begin_load(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        load: &LoadRequest<'_>,
+    ) -> Result<LoadBegun> {
+        let begun = self.inner.begin_load(namespace, key, load).await;
+        begun.map_err(named)
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        let told = self.inner.invalidate(namespace, registers, how).await;
+        told.map_err(named)
+    }
+
+    async fn scan_registers(
+        &self,
+        namespace: &Namespace,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<RegisterPage> {
+        let page = self.inner.scan_registers(namespace, pattern, cursor, limit);
+        page.await.map_err(named)
+    }
+
+    async fn scan_by_register(
+        &self,
+        namespace: &Namespace,
+        register: &Register,
+        cursor: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let pattern = Glob::all();
+        let wanted = Wanted {
+            pattern: &pattern,
+            register: Some(register),
+        };
+        let page = self.inner.scan(namespace, wanted, cursor, limit).await;
+        page.map_err(named)
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

@@ -7,6 +7,7 @@ use super::keys::{self, Bucket};
 use super::spaces::{Register, Space};
 use crate::key::Namespace;
 use crate::redis_conn::{Call, Script};
+use crate::store::Register as TagRegister;
 
 /// The names of everything about one key.
 #[derive(Debug)]
@@ -49,6 +50,25 @@ impl Inner {
 }
 
 impl Place<'_> {
+    /// Returns the key of the register of a tag, beside the entry.
+    pub(super) fn tag_register(&self, register: &TagRegister) -> Vec<u8> {
+        keys::name(self.within, b'r', self.namespace, register.as_bytes())
+    }
+
+    /// Returns the run of a script about the entry, without its arguments; `third` is a key of the script's own.
+    pub(super) fn command<'r>(
+        &self,
+        script: &'static Script,
+        third: &[u8],
+        registers: impl IntoIterator<Item = &'r TagRegister>,
+    ) -> Cmd {
+        let registers = registers.into_iter().map(|name| self.tag_register(name));
+        let registers: Vec<_> = registers.collect();
+        let mut keys = vec![&self.entry[..], &self.register.name, third];
+        keys.extend(registers.iter().map(Vec::as_slice));
+        script.command(&keys)
+    }
+
     /// Returns the key of a sorted set's members.
     pub(super) fn members(&self) -> Vec<u8> {
         keys::name(self.within, b'z', self.namespace, self.key)
@@ -57,6 +77,11 @@ impl Place<'_> {
     /// Returns the key that additions use for a moment.
     pub(super) fn scratch(&self) -> Vec<u8> {
         keys::name(self.within, b'n', self.namespace, self.key)
+    }
+
+    /// Returns the user's key.
+    pub(super) fn key(&self) -> &[u8] {
+        self.key
     }
 
     /// Returns a plain command about this key.

@@ -1,4 +1,5 @@
-//! Reclaiming the memory of entries that a `clear` made invalid: in the background, a little at a time.
+//! Reclaiming the memory of entries that a `clear` made invalid: in the background, a little at a time. What tags made
+//! invalid goes with them, and when the store is pruned.
 //!
 //! Validity never depends on it. Entries with a TTL go by themselves as well; this is for those without.
 
@@ -11,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::Inner;
 use super::keys;
-use super::scripts::RECLAIM;
+use super::read::array;
+use super::scripts::{PURGE, RECLAIM, RECLAIM_REGISTERS};
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::redis_conn::{Call, slot};
@@ -90,11 +92,11 @@ async fn run(pending: Pending, turn: Arc<Semaphore>) {
     }
 }
 
-/// Makes a pattern of entries one of entries and members.
+/// Makes a pattern of entries one of entries, members and registers of tags.
 fn widen(pattern: &mut Vec<u8>) {
     let kind = b"{*}e:";
     if pattern.starts_with(kind) {
-        pattern.splice(..kind.len(), *b"{*}[ez]:");
+        pattern.splice(..kind.len(), *b"{*}[ezr]:");
     }
 }
 
@@ -111,7 +113,9 @@ impl Inner {
             let mut position = 0;
             loop {
                 let left = limit as u64 - removed;
-                let (next, now) = self.sweep(node, position, b"{*}[ez]:*:*:*:*", left).await?;
+                let (next, now) = self
+                    .sweep(node, position, b"{*}[ezr]:*:*:*:*", left)
+                    .await?;
                 removed += now;
                 if removed >= limit as u64 {
                     return Ok(removed);
@@ -140,6 +144,7 @@ impl Inner {
             let mut tags = self.buckets.all().iter().map(|bucket| &bucket.tag);
             tags.any(|tag| name.starts_with(tag))
         };
+        self.sweep_registers(names.iter().filter(is_ours)).await?;
         for (register, entry, members) in names
             .iter()
             .filter(is_ours)
@@ -162,9 +167,10 @@ impl Inner {
                 let mut command = RECLAIM.command(&keys);
                 command.arg(limit - removed);
                 let call = Call::script(slot(register), &RECLAIM, command);
-                if let Value::Int(count) = self.link.one(&call).await? {
-                    removed += u64::try_from(count).unwrap_or(0);
-                }
+                let mut reply = array(self.link.one(&call).await?).into_iter();
+                removed += reply.next().as_ref().map_or(0, number);
+                let tagged = reply.next().map(array).unwrap_or_default();
+                removed += self.purge(register, pairs, tagged, limit - removed).await?;
                 if removed >= limit {
                     return Ok((next, removed));
                 }
@@ -172,6 +178,85 @@ impl Inner {
         }
         Ok((next, removed))
     }
+
+    /// Removes those of some entries with tags that are invalid by one of these, at most `limit`.
+    async fn purge(
+        &self,
+        life: &[u8],
+        pairs: &[Pair],
+        tagged: Vec<Value>,
+        limit: u64,
+    ) -> Result<u64> {
+        let calls = tagged.into_iter().filter_map(|tagged| {
+            let [at, names] = <[Value; 2]>::try_from(array(tagged)).ok()?;
+            let (entry, members) = pairs.get(usize::try_from(number(&at)).ok()?)?;
+            let registers = array(names).into_iter().filter_map(|name| match name {
+                Value::BulkString(name) => register_of(life, &name),
+                _ => None,
+            });
+            let registers: Vec<_> = registers.collect();
+            let mut keys: Vec<&[u8]> = vec![entry, life, members];
+            keys.extend(registers.iter().map(Vec::as_slice));
+            Some(Call::script(slot(life), &PURGE, PURGE.command(&keys)))
+        });
+        let calls: Vec<_> = calls.collect();
+        let mut removed = 0;
+        let mut rest = &calls[..];
+        while removed < limit && !rest.is_empty() {
+            let most = usize::try_from(limit - removed).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(most.min(rest.len()));
+            for reply in self.link.many(now).await {
+                removed += number(&reply?);
+            }
+            rest = later;
+        }
+        Ok(removed)
+    }
+
+    /// Removes those of some names that are registers of tags of a namespace as it was before it was cleared.
+    async fn sweep_registers(&self, names: impl Iterator<Item = &Vec<u8>>) -> Result<()> {
+        let mut groups: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
+        for name in names {
+            if let Some(life) = life_of(name) {
+                groups.entry(life).or_default().push(name);
+            }
+        }
+        for (life, registers) in &groups {
+            for registers in registers.chunks(BATCH) {
+                let mut keys: Vec<&[u8]> = vec![life];
+                keys.extend(registers);
+                let command = RECLAIM_REGISTERS.command(&keys);
+                let call = Call::script(slot(life), &RECLAIM_REGISTERS, command);
+                self.link.one(&call).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::Int(number) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Returns the key of the register of a tag in the bucket and namespace of the latter's register.
+fn register_of(life: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let close = life.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = life.split_at(close + 1);
+    let namespace = rest.strip_prefix(b"g:")?;
+    Some([tag, b"r:", namespace, b":", name].concat())
+}
+
+/// Returns the register of the namespace that a register of a tag belongs to.
+fn life_of(name: &[u8]) -> Option<Vec<u8>> {
+    let close = name.iter().position(|&byte| byte == b'}')?;
+    let (tag, rest) = name.split_at(close + 1);
+    let rest = rest.strip_prefix(b"r:")?;
+    let colons = rest.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let (third, _) = colons.map(|(at, _)| (at, ())).nth(2)?;
+    Some([tag, b"g:", &rest[..third]].concat())
 }
 
 /// Returns the register, the entry and the members that belong to a name of either kind.
@@ -203,5 +288,9 @@ mod tests {
         assert_eq!(members, b"{a}z:app:main:v1:k:1");
         assert_eq!(related(b"{a}e:app:main"), None);
         assert_eq!(related(b"other"), None);
+        assert_eq!(life_of(b"{a}r:app:main:v1:=t:1").unwrap(), register);
+        assert_eq!(related(b"{a}r:app:main:v1:=t:1"), None);
+        let of_tag = register_of(&register, b"=t:1").unwrap();
+        assert_eq!(of_tag, b"{a}r:app:main:v1:=t:1");
     }
 }

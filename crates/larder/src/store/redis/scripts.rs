@@ -18,3 +18,20 @@ pub(super) static ZSET_ADD: Script = script!("zset_add");
 pub(super) static ZSET_REMOVE: Script = script!("zset_remove");
 pub(super) static ZSET_READ: Script = script!("zset_read");
 pub(super) static RECLAIM: Script = script!("reclaim");
+pub(super) static PURGE: Script = script!("purge");
+pub(super) static RECLAIM_REGISTERS: Script = script!("reclaim_registers");
+pub(super) static CAPTURE: Script = script!("capture");
+pub(super) static PUT: Script = script!("put");
+pub(super) static BEGIN_LOAD: Script = script!("begin_load");
+pub(super) static SOFTEN: Script = script!("soften");
+
+#[cfg(test)]
+mod tests {
+    use crate::store::REGISTER_GRACE_MS;
+
+    #[test]
+    fn scripts_keep_registers_as_long_as_other_stores_do() {
+        let line = format!("local GRACE_MS = {REGISTER_GRACE_MS}\n");
+        assert!(include_str!("../lua/frame.lua").contains(&line));
+    }
+}

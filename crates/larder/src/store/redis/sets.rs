@@ -4,7 +4,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Inner;
-use super::frame::{Frame, Kind};
+use super::frame::Frame;
 use super::place::Place;
 use super::read::array;
 use super::scripts::{ZSET_ADD, ZSET_READ, ZSET_REMOVE};
@@ -15,7 +15,7 @@ use crate::envelope::{self, Envelope, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
 use crate::redis_conn::{Call, Script};
-use crate::store::{Entry, Expiry, SortedSetOp, SortedSetReply, sorted_set};
+use crate::store::{Entry, Expiry, Register, SortedSetOp, SortedSetReply, sorted_set};
 
 impl Inner {
     pub(super) async fn sorted_set(
@@ -27,10 +27,17 @@ impl Inner {
         self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         let place = self.place(&space, namespace, key);
-        let call = match op {
-            SortedSetOp::Add { members, expiry } => self.adding(&place, members, *expiry)?,
+        let reply = self.on_entry(&place, |known| self.set_call(&place, known, op));
+        parse(reply.await?)
+    }
+
+    fn set_call(&self, place: &Place<'_>, known: &[Register], op: &SortedSetOp) -> Result<Call> {
+        Ok(match op {
+            SortedSetOp::Add { members, expiry } => {
+                return self.adding(place, known, members, *expiry);
+            }
             SortedSetOp::Remove(members) => {
-                let mut command = place.on_set(&ZSET_REMOVE);
+                let mut command = place.on_set(&ZSET_REMOVE, known);
                 command.arg(&write_id()[..]).arg("M");
                 members.iter().for_each(|member| {
                     command.arg(&member[..]);
@@ -38,7 +45,7 @@ impl Inner {
                 place.script(&ZSET_REMOVE, command)
             }
             SortedSetOp::RemoveByScore { min, max } => {
-                let mut command = place.on_set(&ZSET_REMOVE);
+                let mut command = place.on_set(&ZSET_REMOVE, known);
                 command.arg(&write_id()[..]).arg("S");
                 let (min, max) = bounds(*min, *max);
                 place.script(&ZSET_REMOVE, command.arg(min).arg(max).take())
@@ -47,29 +54,33 @@ impl Inner {
                 start,
                 stop,
                 descending,
-            } => reading(&place, |command| {
+            } => reading(place, known, |command| {
                 command
                     .arg("R")
                     .arg(*start)
                     .arg(*stop)
                     .arg(i32::from(*descending));
             }),
-            SortedSetOp::RangeByScore { min, max } => reading(&place, |command| {
+            SortedSetOp::RangeByScore { min, max } => reading(place, known, |command| {
                 let (min, max) = bounds(*min, *max);
                 command.arg("S").arg(min).arg(max);
             }),
-            SortedSetOp::Len => reading(&place, |command| {
+            SortedSetOp::Len => reading(place, known, |command| {
                 command.arg("L");
             }),
-            SortedSetOp::Score(member) => reading(&place, |command| {
+            SortedSetOp::Score(member) => reading(place, known, |command| {
                 command.arg("M").arg(&member[..]);
             }),
-        };
-        self.pass();
-        parse(self.link.one(&call).await?)
+        })
     }
 
-    fn adding(&self, place: &Place<'_>, members: &[(f64, Bytes)], expiry: Expiry) -> Result<Call> {
+    fn adding(
+        &self,
+        place: &Place<'_>,
+        known: &[Register],
+        members: &[(f64, Bytes)],
+        expiry: Expiry,
+    ) -> Result<Call> {
         let expiry = if expiry == Expiry::Keep {
             Expiry::Never
         } else {
@@ -82,7 +93,7 @@ impl Inner {
             ttl,
         );
         let template = sorted_set::seal(&header, Vec::new())?;
-        let mut command = place.on_set(&ZSET_ADD);
+        let mut command = place.on_set(&ZSET_ADD, known);
         command
             .arg(&fresh()[..])
             .arg(letter(expiry))
@@ -99,17 +110,19 @@ impl Inner {
         Ok(place.script(&ZSET_ADD, command))
     }
 
-    /// Returns a sorted set as other stores keep it: one sealed entry.
+    /// Returns a sorted set as other stores keep it: one sealed entry. `met` is its entry, without members.
     pub(super) async fn whole_set(
         &self,
         namespace: &Namespace,
         space: &Space,
         key: &[u8],
-    ) -> Result<Option<(Kind, Entry)>> {
+        met: &Entry,
+    ) -> Result<Option<Entry>> {
         let place = self.place(space, namespace, key);
         let mut head = redis::cmd("GET");
         head.arg(&place.entry);
-        let members = reading(&place, |command| {
+        let registers = envelope::registers(&met.value);
+        let members = reading(&place, &registers, |command| {
             command.arg("R").arg(0).arg(-1).arg(0);
         });
         let mut replies = self
@@ -133,21 +146,22 @@ impl Inner {
             write_id: frame.write_id(),
             ..envelope.header
         };
-        Ok(Some((
-            Kind::SortedSet,
-            Entry::new(sorted_set::seal(&header, members)?, frame.expires_at_ms),
-        )))
+        let value = sorted_set::seal(&header, members)?;
+        Ok(Some(Entry {
+            is_stale: met.is_stale,
+            ..Entry::new(value, frame.expires_at_ms)
+        }))
     }
 }
 
 impl Place<'_> {
-    fn on_set(&self, script: &'static Script) -> Cmd {
-        script.command(&[&self.entry, &self.register.name, &self.members()])
+    fn on_set(&self, script: &'static Script, known: &[Register]) -> Cmd {
+        self.command(script, &self.members(), known)
     }
 }
 
-fn reading(place: &Place<'_>, arguments: impl FnOnce(&mut Cmd)) -> Call {
-    let mut command = place.on_set(&ZSET_READ);
+fn reading(place: &Place<'_>, known: &[Register], arguments: impl FnOnce(&mut Cmd)) -> Call {
+    let mut command = place.on_set(&ZSET_READ, known);
     arguments(&mut command);
     place.script(&ZSET_READ, command)
 }

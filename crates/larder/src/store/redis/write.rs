@@ -11,6 +11,7 @@ use redis::{Cmd, Value};
 
 use super::Inner;
 use super::frame::{self, Framed, Stamp};
+use super::known::{MAX_ATTEMPTS, asked_for};
 use super::place::Place;
 use super::puts::{Outcome, Put};
 use super::read::array;
@@ -20,7 +21,7 @@ use crate::envelope::{self, Envelope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
 use crate::redis_conn::Call;
-use crate::store::{Change, Condition, Expiry, Write, sorted_set};
+use crate::store::{Change, Condition, Expiry, Register, Write, conflict, sorted_set};
 
 /// The most commands and bytes of one pipeline.
 const MAX_COMMANDS: usize = 512;
@@ -37,6 +38,8 @@ struct Step<'a> {
     write: &'a Write<'a>,
     /// The stamp of a plain put; `None`: the script writes.
     guess: Option<Stamp>,
+    /// What the entry to store depends on.
+    registers: Vec<Register>,
 }
 
 impl Inner {
@@ -67,14 +70,8 @@ impl Inner {
         space: &Arc<Space>,
         write: &Write<'_>,
     ) -> Result<bool> {
-        let place = self.place(space, namespace, write.key);
-        let guess = place.register.guess().filter(|_| is_plain(write));
-        let step = Step {
-            place,
-            write,
-            guess,
-        };
-        if let (Some(stamp), Change::Put(entry)) = (guess, &write.change) {
+        let step = self.prepared(namespace, space, write);
+        if let (Some(stamp), Change::Put(entry)) = (step.guess, &write.change) {
             let (place, call) = (&step.place, self.plain_put(&step, stamp));
             let put = Put {
                 space: Arc::clone(space),
@@ -96,9 +93,38 @@ impl Inner {
                 }
             }
         }
-        self.pass();
-        let reply = self.link.one(&self.scripted(&step)?).await?;
-        outcome(&step.place, reply)
+        let reply = self.on_entry(&step.place, |known| self.scripted(&step, known));
+        let applied = outcome(&step.place, reply.await?)?;
+        self.note(&step, applied);
+        Ok(applied)
+    }
+
+    fn prepared<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        space: &'a Space,
+        write: &'a Write<'a>,
+    ) -> Step<'a> {
+        let registers = match &write.change {
+            Change::Put(entry) if envelope::has_stamps(entry) => envelope::registers(entry),
+            _ => Vec::new(),
+        };
+        let place = self.place(space, namespace, write.key);
+        // Registers must outlive what depends on them: only the script sees to it.
+        let is_plain = registers.is_empty() && is_plain(write);
+        Step {
+            guess: place.register.guess().filter(|_| is_plain),
+            place,
+            write,
+            registers,
+        }
+    }
+
+    /// Remembers what an entry that was stored depends on.
+    fn note(&self, step: &Step<'_>, applied: bool) {
+        if applied && !step.registers.is_empty() {
+            self.known.learn(&step.place.entry, &step.registers);
+        }
     }
 
     /// Returns whether the register still has the stamp that a put carried.
@@ -114,23 +140,15 @@ impl Inner {
         space: &Space,
         writes: &[Write<'_>],
     ) -> Result<Vec<bool>> {
-        let steps: Vec<_> = writes
-            .iter()
-            .map(|write| {
-                let place = self.place(space, namespace, write.key);
-                let guess = place.register.guess().filter(|_| is_plain(write));
-                Step {
-                    place,
-                    write,
-                    guess,
-                }
-            })
+        let steps = writes.iter();
+        let steps: Vec<_> = steps
+            .map(|write| self.prepared(namespace, space, write))
             .collect();
         let mut calls = Vec::with_capacity(steps.len() + 1);
         for step in &steps {
             calls.push(match step.guess {
                 Some(stamp) => self.plain_put(step, stamp),
-                None => self.scripted(step)?,
+                None => self.scripted_by_guess(step)?,
             });
         }
         let looks = looks(&steps);
@@ -147,12 +165,15 @@ impl Inner {
             let place = &steps[index].place;
             seen.push((place.bucket, place.lane, stamp));
         }
-        let mut applied = Vec::with_capacity(steps.len());
-        let mut again = Vec::new();
+        let mut applied = vec![true; steps.len()];
+        let (mut again, mut asking) = (Vec::new(), Vec::new());
         for (index, (step, reply)) in steps.iter().zip(replies).enumerate() {
             let reply = reply?;
             let Some(guess) = step.guess else {
-                applied.push(outcome(&step.place, reply)?);
+                match asked_for(&reply) {
+                    Some(registers) => asking.push((index, registers)),
+                    None => applied[index] = outcome(&step.place, reply)?,
+                }
                 continue;
             };
             let lane = step.place.lane;
@@ -162,10 +183,46 @@ impl Inner {
             if now.is_none_or(|(_, _, now)| *now != Some(guess)) {
                 again.push(index);
             }
-            applied.push(true);
         }
         self.repeat(&steps, again).await?;
+        self.answer(&steps, asking, &mut applied).await?;
+        for (step, applied) in steps.iter().zip(&applied) {
+            self.note(step, *applied);
+        }
         Ok(applied)
+    }
+
+    /// Comes again with the registers that scripts have asked for.
+    async fn answer(
+        &self,
+        steps: &[Step<'_>],
+        mut asking: Vec<(usize, Vec<Register>)>,
+        applied: &mut [bool],
+    ) -> Result<()> {
+        for _ in 0..MAX_ATTEMPTS {
+            if asking.is_empty() {
+                return Ok(());
+            }
+            let calls = asking.iter().map(|(index, registers)| {
+                let step = &steps[*index];
+                self.known.learn(&step.place.entry, registers);
+                self.scripted(step, registers)
+            });
+            let calls = calls.collect::<Result<Vec<_>>>()?;
+            let mut still = Vec::new();
+            for ((index, _), reply) in asking.into_iter().zip(self.link.many(&calls).await) {
+                let reply = reply?;
+                match asked_for(&reply) {
+                    Some(registers) => still.push((index, registers)),
+                    None => applied[index] = outcome(&steps[index].place, reply)?,
+                }
+            }
+            asking = still;
+        }
+        match asking.first() {
+            Some((index, _)) => Err(conflict("redis", steps[*index].place.key())),
+            None => Ok(()),
+        }
     }
 
     /// Writes again what carries a stamp of before a `clear`.
@@ -173,7 +230,9 @@ impl Inner {
         if again.is_empty() {
             return Ok(());
         }
-        let calls = again.iter().map(|&index| self.scripted(&steps[index]));
+        let calls = again
+            .iter()
+            .map(|&index| self.scripted_by_guess(&steps[index]));
         let calls = calls.collect::<Result<Vec<_>>>()?;
         for (index, reply) in again.into_iter().zip(self.link.many(&calls).await) {
             outcome(&steps[index].place, reply?)?;
@@ -195,10 +254,17 @@ impl Inner {
         step.place.call(command)
     }
 
-    fn scripted(&self, step: &Step<'_>) -> Result<Call> {
+    fn scripted_by_guess(&self, step: &Step<'_>) -> Result<Call> {
+        let known = self.known.registers(&step.place.entry);
+        self.scripted(step, known.as_deref().unwrap_or_default())
+    }
+
+    /// Returns the run of the script, with what the present entry is believed to depend on.
+    fn scripted(&self, step: &Step<'_>, known: &[Register]) -> Result<Call> {
         let (place, write) = (&step.place, step.write);
         let (members, ttl_ms) = (place.members(), ttl_ms(write.expiry));
-        let mut command = WRITE.command(&[&place.entry, &place.register.name, &members]);
+        let others = known.iter().filter(|name| !step.registers.contains(name));
+        let mut command = place.command(&WRITE, &members, step.registers.iter().chain(others));
         let change: &[u8] = match write.change {
             Change::Put(_) => b"P",
             Change::Delete => b"D",
@@ -206,7 +272,8 @@ impl Inner {
         };
         let (condition, same): (&[u8], _) = match write.condition {
             Condition::Always => (b"A", 0),
-            Condition::IfAbsent | Condition::IfVacant => (b"N", 0),
+            Condition::IfAbsent => (b"N", 0),
+            Condition::IfVacant => (b"V", 0),
             Condition::IfPresent => (b"X", 0),
             Condition::IfUnchanged(write_id) => (b"S", write_id),
         };
@@ -219,6 +286,7 @@ impl Inner {
             .arg(letter(write.expiry))
             .arg(ttl_ms.unwrap_or(0));
         command.arg(&self.expires_at(ttl_ms).unwrap_or(0).to_le_bytes()[..]);
+        command.arg(step.registers.len());
         if let Change::Put(entry) = &write.change {
             let write_id = envelope::write_id(entry).to_le_bytes();
             match set_of(entry)? {
@@ -253,17 +321,18 @@ impl Inner {
         write_id: u64,
     ) -> Result<bool> {
         let members = place.members();
-        let mut command = WRITE.command(&[&place.entry, &place.register.name, &members]);
-        command
-            .arg("P")
-            .arg("S")
-            .arg(&same.to_le_bytes()[..])
-            .arg(&fresh()[..]);
-        command.arg("K").arg(0).arg(&[0_u8; 8][..]);
-        command.arg("C").arg(&write_id.to_le_bytes()[..]).arg(rest);
-        self.pass();
-        let reply = self.link.one(&place.script(&WRITE, command)).await?;
-        outcome(place, reply)
+        let replacing = |known: &[Register]| {
+            let mut command = place.command(&WRITE, &members, known);
+            command
+                .arg("P")
+                .arg("S")
+                .arg(&same.to_le_bytes()[..])
+                .arg(&fresh()[..]);
+            command.arg("K").arg(0).arg(&[0_u8; 8][..]).arg(0);
+            command.arg("C").arg(&write_id.to_le_bytes()[..]).arg(rest);
+            Ok(place.script(&WRITE, command))
+        };
+        outcome(place, self.on_entry(place, replacing).await?)
     }
 }
 

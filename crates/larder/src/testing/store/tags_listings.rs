@@ -189,15 +189,23 @@ pub async fn keys_listed_by_register_tell_size_and_expiry(fixture: &StoreUnderTe
     space
         .put_tagged_for(b"k", &[1; 1000], &registers, expiry)
         .await?;
-    let page = space
-        .store
-        .scan_by_register(&space.namespace, &registers[0], None, 10)
-        .await?;
-    let entry = space.entry(b"k").await?.expect("it is valid");
-    assert_eq!(page.keys.len(), 1);
-    assert_eq!(page.keys[0].bytes, entry.value.len() as u64);
-    assert_eq!(page.keys[0].expires_at_ms, entry.expires_at_ms);
-    Ok(())
+    let mut cursor = None;
+    // A page may be empty and yet not the last.
+    for _ in 0..MAX_PAGES {
+        let page = space
+            .store
+            .scan_by_register(&space.namespace, &registers[0], cursor.as_ref(), 10)
+            .await?;
+        if let [met] = page.keys.as_slice() {
+            let entry = space.entry(b"k").await?.expect("it is valid");
+            assert_eq!(met.bytes, entry.value.len() as u64);
+            assert_eq!(met.expires_at_ms, entry.expires_at_ms);
+            return Ok(());
+        }
+        cursor = page.next;
+        assert!(cursor.is_some(), "it is not listed");
+    }
+    panic!("the listing does not end");
 }
 
 /// A cursor that the store did not give is an error or harmless for listings of registers, and by register.

@@ -15,4 +15,5 @@ mod rig;
 mod sentinels;
 mod silence;
 mod slots;
+mod tags;
 mod upkeep;

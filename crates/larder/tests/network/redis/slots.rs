@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use larder::store::{Condition, Expiry, SortedSetOp, Write};
-use larder::testing::{sealed, sealed_integer};
+use larder::store::{Condition, Expiry, Invalidation, LoadRequest, Register, SortedSetOp, Write};
+use larder::testing::{sealed, sealed_integer, stamped};
 use larder::{Glob, Namespace, RedisStore, Store as _};
 use xtask::servers::private::RedisCluster;
 
@@ -46,7 +46,7 @@ fn slot(key: &[u8]) -> u16 {
 }
 
 /// Notes every command that a server executes, from now until the server is gone.
-fn monitor(server: SocketAddr, lines: mpsc::Sender<(SocketAddr, String)>) {
+pub(super) fn monitor(server: SocketAddr, lines: mpsc::Sender<(SocketAddr, String)>) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.write_all(b"MONITOR\r\n").unwrap();
     let mut reader = BufReader::new(stream);
@@ -63,7 +63,7 @@ fn monitor(server: SocketAddr, lines: mpsc::Sender<(SocketAddr, String)>) {
 }
 
 /// Takes `+time [0 client] "word" "word"` apart: whether it is from a script, and the words.
-fn parse(line: &str) -> Option<(bool, Vec<Vec<u8>>)> {
+pub(super) fn parse(line: &str) -> Option<(bool, Vec<Vec<u8>>)> {
     let (head, rest) = line.split_once("] ")?;
     let mut words = Vec::new();
     let mut bytes = rest.bytes();
@@ -105,8 +105,8 @@ fn keys_of(words: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
             let count: usize = String::from_utf8_lossy(&words[2]).parse().unwrap();
             Some(&words[3..3 + count])
         }
-        "GET" | "SET" | "GETRANGE" | "SETRANGE" | "STRLEN" | "PTTL" | "PEXPIRE" | "PERSIST"
-        | "INCRBY" | "TYPE" => Some(&words[1..2]),
+        "GET" | "GETDEL" | "SET" | "GETRANGE" | "SETRANGE" | "STRLEN" | "PTTL" | "PEXPIRE"
+        | "PERSIST" | "INCRBY" | "TYPE" => Some(&words[1..2]),
         _ if name.starts_with('Z') => Some(&words[1..2]),
         "PING" | "SCAN" | "INFO" | "TIME" | "CLUSTER" | "SCRIPT" | "HELLO" | "CLIENT" | "ROLE"
         | "CONFIG" | "REPLCONF" | "ASKING" | "MONITOR" | "KEYS" | "COMMAND" => None,
@@ -158,6 +158,7 @@ async fn use_everything(store: &RedisStore, namespace: &Namespace) {
         let set = store.get_many(namespace, &[key]).await.unwrap();
         assert!(set[0].is_some(), "the sorted set as an entry");
     }
+    use_tags(store, namespace).await;
     let all = KEYS.map(str::as_bytes);
     assert!(
         store
@@ -172,6 +173,47 @@ async fn use_everything(store: &RedisStore, namespace: &Namespace) {
     let count = store.count(namespace, &Glob::all()).await.unwrap();
     assert_eq!(count, KEYS.len() as u64);
     store.prune(1000).await.unwrap();
+}
+
+/// Does everything that is about tags, to every key, and leaves entries without them behind.
+async fn use_tags(store: &RedisStore, namespace: &Namespace) {
+    let registers = KEYS.map(|name| Register::exact(name).unwrap());
+    let seal = |stamps| Ok(stamped(&sealed(b"tagged"), stamps));
+    for (token, key) in (1..).zip(KEYS.map(str::as_bytes)) {
+        let expiry = Expiry::After(60_000);
+        let captured = store.capture(namespace, key, &registers).await.unwrap();
+        for _ in 0..2 {
+            let put = store.put_stamped(namespace, key, &registers, expiry, &seal);
+            put.await.unwrap();
+            store.get_many(namespace, &[key]).await.unwrap();
+        }
+        let writes = [Write::touch(key, Expiry::Never), Write::delete(key)];
+        store.write_many(namespace, &writes).await.unwrap();
+        let load = LoadRequest {
+            registers: &registers,
+            token,
+            lease_ms: 1000,
+        };
+        let begun = store.begin_load(namespace, key, &load).await.unwrap();
+        assert!(begun.is_granted && begun.stamps == captured);
+        let commit = Write::put(key, seal(begun.stamps).unwrap(), expiry);
+        let commit = commit.when(Condition::IfUnchanged(token));
+        assert_eq!(
+            store.write_many(namespace, &[commit]).await.unwrap(),
+            [true]
+        );
+    }
+    let listed = store.scan_by_register(namespace, &registers[0], None, 1000);
+    assert_eq!(listed.await.unwrap().keys.len(), KEYS.len());
+    let all = Glob::all();
+    let listed = store.scan_registers(namespace, &all, None, 1000);
+    assert_eq!(listed.await.unwrap().registers.len(), registers.len());
+    for how in [Invalidation::Soft, Invalidation::Hard] {
+        let told = store.invalidate(namespace, &registers, how).await.unwrap();
+        assert_eq!(told.had, [true; KEYS.len()]);
+    }
+    let plain = KEYS.map(|key| Write::put(key.as_bytes(), sealed(b"plain"), Expiry::Never));
+    store.write_many(namespace, &plain).await.unwrap();
 }
 
 /// Asks the servers for the slot of every key, and whether what belongs together is together.
@@ -205,7 +247,8 @@ fn check_names(cluster: &RedisCluster, namespaces: &[Namespace]) {
     );
     for (user, slots) in slots {
         // A register has no user's key, and is in every bucket.
-        let is_entry = KEYS.iter().any(|key| user.ends_with(key.as_bytes()));
+        let is_of_tag = user.windows(2).any(|pair| pair == b":=");
+        let is_entry = !is_of_tag && KEYS.iter().any(|key| user.ends_with(key.as_bytes()));
         let is_register = namespaces
             .iter()
             .any(|namespace| user.ends_with(namespace.as_bytes()));
