@@ -410,13 +410,9 @@ impl Store for Delayed {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[larder::store::Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<larder::store::Stamp>) -> Result<bytes::Bytes> + Sync),
+        put: &larder::store::StampedPut<'_>,
     ) -> Result<()> {
-        self.inner
-            .put_stamped(namespace, key, registers, expiry, seal)
-            .await
+        self.inner.put_stamped(namespace, key, put).await
     }
 
     async fn begin_load(

@@ -11,7 +11,7 @@ use super::write::Prepared;
 use crate::envelope::{self, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Expiry, Register, Write};
+use crate::store::{Condition, Expiry, Register, StampedPut, Write};
 use crate::tag;
 
 /// How many tagged entries of one call are on their way at a time.
@@ -110,7 +110,12 @@ impl Inner {
             (false, _) => prepared.entry.clone(),
             (true, Condition::Always) => {
                 let seal = |stamps| envelope::restamp(&prepared.entry, stamps);
-                let put = store.put_stamped(namespace, key, registers, expiry, &seal);
+                let put = StampedPut {
+                    registers,
+                    expiry,
+                    seal: &seal,
+                };
+                let put = store.put_stamped(namespace, key, &put);
                 return put.await.map(|()| true);
             }
             (true, _) => {

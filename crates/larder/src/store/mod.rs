@@ -49,6 +49,7 @@ pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 pub(crate) use self::tags::verdict;
 pub use self::tags::{
     Invalidated, Invalidation, LoadBegun, LoadRequest, MIN_REGISTER_MS, REGISTER_GRACE_MS,
+    StampedPut,
 };
 pub use crate::envelope::Stamp;
 pub use crate::tag::Register;
@@ -463,8 +464,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         Err(Error::unsupported("tags").store(self.name()))
     }
 
-    /// Stores an entry that depends on registers as they are now; `seal` makes it from their stamps, and may be called
-    /// more than once. The default captures and writes: two round trips.
+    /// Stores an entry that depends on registers as they are now. The default captures and writes: two round trips.
     ///
     /// # Errors
     /// As [`Store::capture`] and [`Store::write_many`], and those of `seal`.
@@ -472,12 +472,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &StampedPut<'_>,
     ) -> Result<()> {
-        let stamps = self.capture(namespace, key, registers).await?;
-        let put = Write::put(key, seal(stamps)?, expiry);
+        let stamps = self.capture(namespace, key, put.registers).await?;
+        let put = Write::put(key, (put.seal)(stamps)?, put.expiry);
         self.write_many(namespace, &[put]).await.map(drop)
     }
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store, StoreStats, Write,
+    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut, Store,
+    StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -104,13 +105,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &StampedPut<'_>,
     ) -> Result<()> {
-        (**self)
-            .put_stamped(namespace, key, registers, expiry, seal)
-            .await
+        (**self).put_stamped(namespace, key, put).await
     }
 
     async fn begin_load(

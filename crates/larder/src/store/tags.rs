@@ -3,6 +3,8 @@
 //! A register belongs to a namespace and, where a store spreads keys, to the part of it that a key is in: everything about
 //! an entry is in one place. What tags mean, stores do not know.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::{Condition, Entry, Expiry, Store, Write};
@@ -15,6 +17,26 @@ use crate::tag::{Nonces, Register, Verdict, judge};
 pub const MIN_REGISTER_MS: u64 = 3600 * 1000;
 /// A register is kept so much longer than the entries that depend on it: 1 minute.
 pub const REGISTER_GRACE_MS: u64 = 60 * 1000;
+
+/// An entry that will depend on registers.
+#[derive(Clone, Copy)]
+pub struct StampedPut<'a> {
+    /// What it depends on.
+    pub registers: &'a [Register],
+    /// When it expires.
+    pub expiry: Expiry,
+    /// Makes it from the stamps of the registers; may be called more than once.
+    pub seal: &'a (dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+}
+
+impl fmt::Debug for StampedPut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StampedPut")
+            .field("registers", &self.registers)
+            .field("expiry", &self.expiry)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A load that is about to begin.
 #[derive(Debug, Clone, Copy)]

@@ -17,8 +17,8 @@ use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::store::{
     Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
-    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store,
-    StoreStats, Write,
+    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
+    Store, StoreStats, Write,
 };
 
 /// What can go wrong with a call.
@@ -302,15 +302,9 @@ impl Store for FlakyStore {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &StampedPut<'_>,
     ) -> Result<()> {
-        self.call(
-            self.inner
-                .put_stamped(namespace, key, registers, expiry, seal),
-        )
-        .await
+        self.call(self.inner.put_stamped(namespace, key, put)).await
     }
 
     async fn begin_load(

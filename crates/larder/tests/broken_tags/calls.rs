@@ -127,16 +127,14 @@ impl Store for BrokenTags {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &larder::store::StampedPut<'_>,
     ) -> Result<()> {
-        let stamps = self.capture(namespace, key, registers).await?;
+        let stamps = self.capture(namespace, key, put.registers).await?;
         let expiry = match self.flaw {
             Flaw::StampedForEver => Expiry::Never,
-            _ => expiry,
+            _ => put.expiry,
         };
-        let put = Write::put(key, seal(stamps)?, expiry);
+        let put = Write::put(key, (put.seal)(stamps)?, expiry);
         self.write_many(namespace, &[put]).await.map(drop)
     }
 

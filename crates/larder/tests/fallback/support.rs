@@ -196,13 +196,9 @@ impl Store for Server {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[larder::store::Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<larder::store::Stamp>) -> Result<bytes::Bytes> + Sync),
+        put: &larder::store::StampedPut<'_>,
     ) -> Result<()> {
-        self.store
-            .put_stamped(namespace, key, registers, expiry, seal)
-            .await
+        self.store.put_stamped(namespace, key, put).await
     }
 
     async fn begin_load(

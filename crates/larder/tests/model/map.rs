@@ -84,7 +84,7 @@ impl Map {
         let present = self.live(key).map(|slot| slot.write_id);
         let holds = match write.condition {
             Condition::Always => true,
-            Condition::IfAbsent => present.is_none(),
+            Condition::IfAbsent | Condition::IfVacant => present.is_none(),
             Condition::IfPresent => present.is_some(),
             Condition::IfUnchanged(id) => present == Some(Some(id)),
         };

@@ -29,7 +29,7 @@ use self::phase::{Gate, Side, Stakes, Turns};
 use super::{
     Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, LoadBegun,
     LoadRequest, NodeRole, NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp,
-    SortedSetReply, Stamp, Store, StoreStats, Write,
+    SortedSetReply, Stamp, StampedPut, Store, StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::envelope;
@@ -303,11 +303,9 @@ impl Store for Fallback {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &StampedPut<'_>,
     ) -> Result<()> {
-        primary_only!(self, Stakes::Exclusive, primary => primary.put_stamped(namespace, key, registers, expiry, seal))
+        primary_only!(self, Stakes::Exclusive, primary => primary.put_stamped(namespace, key, put))
     }
 
     async fn begin_load(

@@ -296,10 +296,9 @@ impl Inner {
     fn scan(
         &self,
         namespace: u64,
-        pattern: &Glob,
+        listed: &Listed<'_>,
         cursor: Option<&Bytes>,
         limit: usize,
-        wanted_entry: impl Fn(&Entry) -> bool,
     ) -> Result<ScanPage> {
         let (first, mut after) = match cursor {
             Some(cursor) => parse_cursor(cursor)?,
@@ -308,7 +307,7 @@ impl Inner {
         let mut page = ScanPage::default();
         for index in first..self.shards.len() {
             let wanted = limit.max(1) - page.keys.len();
-            let mut found = self.scan_shard(index, namespace, pattern, &after, &wanted_entry);
+            let mut found = self.scan_shard(index, namespace, listed, &after);
             let full = found.len() >= wanted;
             if found.len() > wanted {
                 found.select_nth_unstable_by(wanted, |a, b| a.key.cmp(&b.key));
@@ -332,19 +331,16 @@ impl Inner {
         &self,
         index: usize,
         namespace: u64,
-        pattern: &Glob,
+        listed: &Listed<'_>,
         after: &Bytes,
-        wanted: impl Fn(&Entry) -> bool,
     ) -> Vec<ScannedKey> {
         let now_ms = self.clock.now_ms();
         let shard = lock(&self.shards[index]);
         let later = |(slot, _): &(&SlotKey, &Entry)| slot.key > *after;
         let visible = |(slot, entry): &(&SlotKey, &Entry)| self.is_visible(slot, entry);
-        let found = shard.matching(namespace, pattern, now_ms);
-        let found = found
-            .filter(later)
-            .filter(visible)
-            .filter(|(_, entry)| wanted(entry));
+        let found = shard.live(namespace, now_ms);
+        let wanted = |(slot, entry): &(&SlotKey, &Entry)| listed.wants(slot, entry);
+        let found = found.filter(later).filter(visible).filter(wanted);
         found
             .map(|(slot, entry)| ScannedKey {
                 key: Key::from(slot.key.clone()),
@@ -365,8 +361,8 @@ impl Inner {
         let visible = |(slot, entry): &(&SlotKey, &Entry)| self.is_visible(slot, entry);
         let of_shard = |shard| {
             let shard = lock(shard);
-            shard
-                .matching(namespace, pattern, now_ms)
+            let live = shard.live(namespace, now_ms);
+            live.filter(|(slot, _)| pattern.matches(&slot.key))
                 .filter(visible)
                 .count() as u64
         };
@@ -426,6 +422,21 @@ impl Inner {
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is listed.
+enum Listed<'a> {
+    Matching(&'a Glob),
+    By(&'a Register),
+}
+
+impl Listed<'_> {
+    fn wants(&self, slot: &SlotKey, entry: &Entry) -> bool {
+        match self {
+            Self::Matching(pattern) => pattern.matches(&slot.key),
+            Self::By(register) => envelope::carries(&entry.value, register),
+        }
+    }
 }
 
 fn parse_cursor(cursor: &Bytes) -> Result<(usize, Bytes)> {
@@ -533,9 +544,8 @@ impl Store for Memory {
         limit: usize,
     ) -> Result<ScanPage> {
         let namespace = self.inner.namespace_id(namespace);
-        let carries = |entry: &Entry| envelope::carries(&entry.value, register);
         self.inner
-            .scan(namespace, &Glob::all(), cursor, limit, carries)
+            .scan(namespace, &Listed::By(register), cursor, limit)
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
@@ -557,7 +567,8 @@ impl Store for Memory {
         limit: usize,
     ) -> Result<ScanPage> {
         let namespace = self.inner.namespace_id(namespace);
-        self.inner.scan(namespace, pattern, cursor, limit, |_| true)
+        self.inner
+            .scan(namespace, &Listed::Matching(pattern), cursor, limit)
     }
 
     async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {

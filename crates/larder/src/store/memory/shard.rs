@@ -8,7 +8,6 @@ use bytes::Bytes;
 use quick_cache::unsync::Cache;
 use quick_cache::{DefaultHashBuilder, Equivalent, Weighter};
 
-use crate::glob::Glob;
 use crate::store::Entry;
 
 /// What an entry costs beside its key and value.
@@ -90,16 +89,15 @@ impl Shard {
         self.due.push(Reverse((expires_at_ms, slot.clone())));
     }
 
-    /// Walks the live entries of a namespace that match, in no order.
-    pub(super) fn matching(
+    /// Walks the live entries of a namespace, in no order.
+    pub(super) fn live(
         &self,
         namespace: u64,
-        pattern: &Glob,
         now_ms: u64,
     ) -> impl Iterator<Item = (&SlotKey, &Entry)> {
-        self.entries.iter().filter(move |(slot, entry)| {
-            slot.namespace == namespace && is_live(entry, now_ms) && pattern.matches(&slot.key)
-        })
+        let is_of = move |slot: &SlotKey| slot.namespace == namespace;
+        let entries = self.entries.iter();
+        entries.filter(move |(slot, entry)| is_of(slot) && is_live(entry, now_ms))
     }
 
     /// Removes up to `limit` entries that are due.

@@ -52,7 +52,8 @@ use self::spaces::Spaces;
 use self::tags::Target;
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, Store, StoreStats, Write,
+    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut, Store,
+    StoreStats, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -321,12 +322,15 @@ impl Store for Redis {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        registers: &[Register],
-        expiry: Expiry,
-        seal: &(dyn Fn(Vec<Stamp>) -> Result<Bytes> + Sync),
+        put: &StampedPut<'_>,
     ) -> Result<()> {
-        let target = Target { key, expiry };
-        let put = self.inner.put_stamped(namespace, target, registers, seal);
+        let target = Target {
+            key,
+            expiry: put.expiry,
+        };
+        let put = self
+            .inner
+            .put_stamped(namespace, target, put.registers, put.seal);
         put.await.map_err(named)
     }
 

@@ -32,7 +32,15 @@ fn sealed(stamps: Vec<Stamp>) -> Bytes {
 async fn put(store: &Sqlite, key: &[u8], tags: &[Register], expiry: Expiry) {
     let seal = |stamps| Ok(sealed(stamps));
     store
-        .put_stamped(&space(), key, tags, expiry, &seal)
+        .put_stamped(
+            &space(),
+            key,
+            &crate::store::StampedPut {
+                registers: tags,
+                expiry,
+                seal: &seal,
+            },
+        )
         .await
         .unwrap();
 }

@@ -71,7 +71,15 @@ async fn tags_are_honest(fixture: &StoreUnderTest) -> Result<()> {
         (
             can.tags,
             store
-                .put_stamped(namespace, b"k", registers, Expiry::Never, &seal)
+                .put_stamped(
+                    namespace,
+                    b"k",
+                    &crate::store::StampedPut {
+                        registers,
+                        expiry: Expiry::Never,
+                        seal: &seal,
+                    },
+                )
                 .await,
         ),
         (

@@ -75,7 +75,15 @@ impl Space {
             Ok(entry_of(text, &stamps))
         };
         self.store
-            .put_stamped(&self.namespace, key, registers, expiry, &seal)
+            .put_stamped(
+                &self.namespace,
+                key,
+                &crate::store::StampedPut {
+                    registers,
+                    expiry,
+                    seal: &seal,
+                },
+            )
             .await
     }
 

@@ -183,7 +183,15 @@ async fn use_tags(store: &RedisStore, namespace: &Namespace) {
         let expiry = Expiry::After(60_000);
         let captured = store.capture(namespace, key, &registers).await.unwrap();
         for _ in 0..2 {
-            let put = store.put_stamped(namespace, key, &registers, expiry, &seal);
+            let put = store.put_stamped(
+                namespace,
+                key,
+                &larder::store::StampedPut {
+                    registers: &registers,
+                    expiry,
+                    seal: &seal,
+                },
+            );
             put.await.unwrap();
             store.get_many(namespace, &[key]).await.unwrap();
         }

@@ -32,7 +32,16 @@ fn stamped(stamps: Vec<Stamp>) -> Bytes {
 
 fn put(store: &File, key: &[u8], tags: &[Register], expiry: Expiry) {
     let seal = |stamps| Ok(stamped(stamps));
-    block_on(store.put_stamped(&space(), key, tags, expiry, &seal)).unwrap();
+    block_on(store.put_stamped(
+        &space(),
+        key,
+        &crate::store::StampedPut {
+            registers: tags,
+            expiry,
+            seal: &seal,
+        },
+    ))
+    .unwrap();
 }
 
 fn read(store: &File, key: &[u8]) -> Option<Entry> {

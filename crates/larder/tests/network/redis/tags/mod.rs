@@ -34,7 +34,15 @@ impl Tagged {
         let seal = |stamps| Ok(stamped(&sealed(text.as_bytes()), stamps));
         let (key, expiry) = (key.as_bytes(), Expiry::After(3_600_000));
         self.store
-            .put_stamped(&self.namespace, key, registers, expiry, &seal)
+            .put_stamped(
+                &self.namespace,
+                key,
+                &larder::store::StampedPut {
+                    registers,
+                    expiry,
+                    seal: &seal,
+                },
+            )
             .await
     }
 

@@ -33,9 +33,15 @@ fn left_ms(server: &RedisServer, tag: &str) -> Option<u64> {
 
 async fn put(tagged: &Tagged, key: &str, registers: &[Register], expiry: Expiry) {
     let seal = |stamps| Ok(stamped(&sealed(b"v"), stamps));
-    let put = tagged
-        .store
-        .put_stamped(&tagged.namespace, key.as_bytes(), registers, expiry, &seal);
+    let put = tagged.store.put_stamped(
+        &tagged.namespace,
+        key.as_bytes(),
+        &larder::store::StampedPut {
+            registers,
+            expiry,
+            seal: &seal,
+        },
+    );
     put.await.unwrap();
 }
 
