@@ -84,7 +84,7 @@ async fn pruning_removes_what_tags_made_invalid() {
         put(
             &tagged,
             &format!("live:{key}"),
-            &[live.clone()],
+            std::slice::from_ref(&live),
             Expiry::Never,
         )
         .await;
@@ -136,7 +136,7 @@ async fn reads_that_go_out_together_are_judged_each_by_its_own_tags() {
     for (n, key) in keys.iter().enumerate() {
         here.put(key, key, &of(n)).await.unwrap();
     }
-    let (dead, gone) = (tag("b:4"), |n: usize| n % 3 != 0 && n % 11 == 4);
+    let (dead, gone) = (tag("b:4"), |n: usize| !n.is_multiple_of(3) && n % 11 == 4);
     for round in 0..3 {
         if round == 2 {
             here.invalidate(std::slice::from_ref(&dead)).await.unwrap();
