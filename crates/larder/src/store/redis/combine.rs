@@ -23,7 +23,6 @@ pub(super) const MAX_BATCH: usize = 16;
 #[derive(Debug)]
 pub(super) struct Waiting {
     space: Arc<Space>,
-    bucket: usize,
     asked: Asked,
     tell: oneshot::Sender<Result<Found>>,
 }
@@ -33,13 +32,11 @@ impl Inner {
     pub(super) async fn get_combined(
         self: &Arc<Self>,
         space: &Arc<Space>,
-        bucket: usize,
         asked: Asked,
     ) -> Result<Found> {
         let (tell, told) = oneshot::channel();
         let waiting = Waiting {
             space: Arc::clone(space),
-            bucket,
             asked,
             tell,
         };
@@ -68,7 +65,7 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
         return;
     }
     let is_uniform = batch.windows(2).all(|pair| {
-        pair[0].bucket == pair[1].bucket && Arc::ptr_eq(&pair[0].space, &pair[1].space)
+        pair[0].asked.bucket == pair[1].asked.bucket && Arc::ptr_eq(&pair[0].space, &pair[1].space)
     });
     if is_uniform {
         let reply = inner.link.one(&call(&inner, &batch)).await;
@@ -76,7 +73,7 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
     }
     let mut groups: HashMap<(usize, usize), Vec<Waiting>> = HashMap::new();
     for read in batch.drain(..) {
-        let of = (Arc::as_ptr(&read.space) as usize, read.bucket);
+        let of = (Arc::as_ptr(&read.space) as usize, read.asked.bucket);
         groups.entry(of).or_default().push(read);
     }
     let map = match inner.link.map().await {
@@ -89,7 +86,7 @@ async fn exchange(inner: Arc<Inner>, mut batch: Vec<Waiting>) {
     };
     let mut servers: HashMap<_, Vec<Vec<Waiting>>> = HashMap::new();
     for group in groups.into_values() {
-        let server = map.owner(inner.buckets.all()[group[0].bucket].slot);
+        let server = map.owner(inner.buckets.all()[group[0].asked.bucket].slot);
         let server = server.map(|node| Arc::as_ptr(node) as usize);
         servers.entry(server).or_default().push(group);
     }
@@ -108,9 +105,9 @@ async fn exchange_at_one_server(inner: &Inner, groups: Vec<Vec<Waiting>>) {
 
 /// Returns the `MGET` of reads of one bucket and namespace.
 fn call(inner: &Inner, group: &[Waiting]) -> Call {
-    let register = &group[0].space.register(group[0].bucket).name;
+    let register = &group[0].space.register(group[0].asked.bucket).name;
     let command = mget(group.iter().map(|read| &read.asked), register);
-    Call::new(inner.buckets.all()[group[0].bucket].slot, command)
+    Call::new(inner.buckets.all()[group[0].asked.bucket].slot, command)
 }
 
 /// Gives everybody his own.

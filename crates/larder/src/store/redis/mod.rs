@@ -2,10 +2,12 @@
 //!
 //! Every key has a place: a bucket, whose text decides the slot, and in it the entry and the register of its
 //! namespace. A read is one `MGET` of both: the entry is valid if it carries the register's value. `clear` deletes the
-//! registers, and everything stamped with them is gone.
+//! registers, and everything stamped with them is gone. Tags have registers of the same kind, in each bucket that has
+//! entries under them.
 //!
 //! ```text
 //! get   MGET {T}e:<ns>:<key> {T}g:<ns>            set   SET {T}e:.. <stamp, envelope> PX ..  +  GET {T}g:<ns>
+//!       .. {T}r:<ns>:=<tag> .. with tags                one script with tags
 //! ```
 //! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
 
@@ -77,20 +79,27 @@ use crate::redis_conn::{Call, Link};
 /// moves.
 ///
 /// # On a cluster
-/// Get and set go on while slots move; what needs a script (add, delete, increment, sorted sets) waits for its slot to
-/// arrive, as long as the timeouts together, and then fails. While a primary is being replaced, a cluster with
-/// `cluster-require-full-coverage yes`, the default, refuses all calls for a second or so; with `no` only its slots
-/// fail. What a primary still answers after its replica took over is not used once the new one is known, which takes a
-/// second; until then, another process may read from it what has been changed since.
+/// Get and set go on while slots move; what needs a script (add, delete, increment, sorted sets, set with tags,
+/// loads) waits for its slot to arrive, as long as the timeouts together, and then fails. While a primary is being
+/// replaced, a cluster with `cluster-require-full-coverage yes`, the default, refuses all calls for a second or so;
+/// with `no` only its slots fail. What a primary still answers after its replica took over is not used once the new
+/// one is known, which takes a second; until then, another process may read from it what has been changed since.
 ///
 /// # Locks
 /// Fair, with fences that keep growing whatever is lost or evicted. A lost primary, or the eviction of a lease, may give
 /// a lock to two holders for a while: use the fence where that matters. One more connection for all who wait.
 ///
 /// # Cost
-/// Get, set, add, delete, increment, expire, and each call of locks: one round trip. Bulk calls: one to each server that has some of the keys,
-/// in parallel. `clear`: one to each server, on each of its connections; the memory is reclaimed in the background. Listings: O(all keys of the
-/// database).
+/// Get, set, add, delete, increment, expire, and each call of locks: one round trip. Bulk calls: one to each server
+/// that has some of the keys, in parallel. With tags: one round trip too, and one more for whoever meets an entry
+/// whose tags he does not know, or puts one right after its tags were invalidated. An invalidation: a few commands in
+/// each bucket, one round trip to each server, however many entries there are. `clear`: one to each server, on each
+/// of its connections; the memory is reclaimed in the background. Listings: O(all keys of the database).
+///
+/// # Tags
+/// An invalidation that a primary acknowledged and had not yet copied is lost with it, like any write. A register that is
+/// lost or evicted makes misses, never stale reads. Entries that tags made invalid and that have no expiry keep their
+/// memory until they are written, pruned, or evicted.
 ///
 /// ```no_run
 /// # async fn example() -> larder::Result<()> {

@@ -24,6 +24,7 @@ const MAX_KEYS: usize = 512;
 /// What to read of one entry.
 #[derive(Debug)]
 pub(super) struct Asked {
+    pub(super) bucket: usize,
     pub(super) entry: Vec<u8>,
     /// What it is believed to depend on, and the keys of that.
     pub(super) registers: Vec<(Register, Vec<u8>)>,
@@ -93,6 +94,7 @@ impl Inner {
                 .collect(),
         };
         Asked {
+            bucket: place.bucket,
             entry: place.entry,
             registers,
         }
@@ -105,13 +107,12 @@ impl Inner {
         key: &[u8],
     ) -> Result<Found> {
         let under_way = self.gets.begin();
-        let bucket = self.buckets.index_of(namespace, key);
         let asked = self.asked(space, namespace, key);
         if !under_way.is_alone {
-            return self.get_combined(space, bucket, asked).await;
+            return self.get_combined(space, asked).await;
         }
-        let command = mget([&asked], &space.register(bucket).name);
-        let slot = self.buckets.all()[bucket].slot;
+        let command = mget([&asked], &space.register(asked.bucket).name);
+        let slot = self.buckets.all()[asked.bucket].slot;
         let reply = self.link.one(&Call::new(slot, command)).await?;
         Ok(self.met(&[&asked], reply).pop().flatten())
     }
@@ -125,8 +126,8 @@ impl Inner {
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.buckets.len()];
         let asked = keys.iter().map(|key| self.asked(space, namespace, key));
         let asked: Vec<_> = asked.collect();
-        for (index, key) in keys.iter().enumerate() {
-            groups[self.buckets.index_of(namespace, key)].push(index);
+        for (index, asked) in asked.iter().enumerate() {
+            groups[asked.bucket].push(index);
         }
         let mut sent: Vec<Vec<usize>> = Vec::new();
         let mut calls = Vec::new();

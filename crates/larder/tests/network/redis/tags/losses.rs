@@ -26,11 +26,7 @@ async fn registers_deleted_behind_our_back_make_misses() {
                 .unwrap();
         }
         let names = now(|| server.call(&["KEYS", "*}r:*"])).unwrap();
-        let names: Vec<_> = names
-            .items()
-            .iter()
-            .map(|name| name.text().to_owned())
-            .collect();
+        let names: Vec<_> = names.items().iter().map(|name| name.text()).collect();
         assert_eq!(names.len(), 12);
         let gone = &names[fastrand::usize(..names.len())];
         now(|| server.call(&["DEL", gone])).unwrap();

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use larder::store::{Expiry, Register, Write};
-use larder::testing::{sealed, stamped};
+use larder::store::{Expiry, Register, SortedSetOp, Write};
+use larder::testing::{sealed, sealed_integer, stamped};
 use larder::{RedisStore, Store as _};
 use tokio::time::sleep;
 use xtask::servers::private::RedisServer;
@@ -90,7 +90,7 @@ async fn pruning_removes_what_tags_made_invalid() {
         put(
             &tagged,
             &format!("live:{key}"),
-            &[live.clone()],
+            std::slice::from_ref(&live),
             Expiry::Never,
         )
         .await;
@@ -142,7 +142,7 @@ async fn reads_that_go_out_together_are_judged_each_by_its_own_tags() {
     for (n, key) in keys.iter().enumerate() {
         here.put(key, key, &of(n)).await.unwrap();
     }
-    let (dead, gone) = (tag("b:4"), |n: usize| n % 3 != 0 && n % 11 == 4);
+    let (dead, gone) = (tag("b:4"), |n: usize| !n.is_multiple_of(3) && n % 11 == 4);
     for round in 0..3 {
         if round == 2 {
             here.invalidate(std::slice::from_ref(&dead)).await.unwrap();
@@ -154,5 +154,62 @@ async fn reads_that_go_out_together_are_judged_each_by_its_own_tags() {
                 assert_eq!(read.unwrap().as_ref(), expected, "{key} in round {round}");
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instance_that_knows_no_tags_does_everything_right() {
+    if !has_servers() {
+        return;
+    }
+    let server = now(RedisServer::start).unwrap();
+    let here = store_of(&server).await;
+    let registers = [tag("a"), tag("b")];
+    let keys = numbered(40);
+    for is_dead in [false, true] {
+        for key in &keys {
+            put(&here, key, &registers, Expiry::Never).await;
+        }
+        let stamps = here.store.capture(&here.namespace, b"n", &registers);
+        let number = stamped(&sealed_integer(40), stamps.await.unwrap());
+        let number = Write::put(b"n", number, Expiry::Never);
+        assert!(here.write(number).await.unwrap());
+        if is_dead {
+            here.invalidate(&registers[1..]).await.unwrap();
+        }
+        let there = store_of(&server).await;
+        let sum = there
+            .store
+            .increment(&there.namespace, b"n", 2, Expiry::Never);
+        assert_eq!(sum.await.unwrap(), if is_dead { 2 } else { 42 });
+        let length = there
+            .store
+            .sorted_set(&there.namespace, b"key:0", &SortedSetOp::Len);
+        assert_eq!(length.await.is_ok(), is_dead, "an entry is no set");
+        let begun = there.begin("key:1", &[tag("c")], token()).await.unwrap();
+        assert_eq!(
+            (begun.is_granted, begun.entry.is_some()),
+            (is_dead, !is_dead)
+        );
+        let touches = keys[2..].iter();
+        let touches = touches.map(|key| Write::touch(key.as_bytes(), Expiry::Never));
+        let deletes = keys[2..].iter().map(|key| Write::delete(key.as_bytes()));
+        for writes in [touches.collect::<Vec<_>>(), deletes.collect()] {
+            let there = store_of(&server).await;
+            let written = there.store.write_many(&there.namespace, &writes);
+            assert!(
+                written
+                    .await
+                    .unwrap()
+                    .iter()
+                    .all(|applied| *applied != is_dead)
+            );
+        }
+        here.invalidate(&registers[..1]).await.unwrap();
+        assert_eq!(
+            there.get("n").await.unwrap().is_some(),
+            is_dead,
+            "kept stamps"
+        );
     }
 }
