@@ -282,7 +282,7 @@ pub(crate) fn restamp(entry: &Bytes, stamps: Vec<Stamp>) -> Result<Bytes> {
         body,
         plain_len,
     } = Envelope::open(entry)
-        .map_err(|_| Error::new(ErrorKind::Corrupted, "the entry's bytes are damaged"))?;
+        .map_err(|_unreadable| Error::new(ErrorKind::Corrupted, "the entry's bytes are damaged"))?;
     header.stamps.retain(|stamp| !stamp.is_of_register());
     header.stamps.extend(stamps);
     seal(&header, &body, plain_len)

@@ -183,15 +183,12 @@ async fn use_tags(store: &RedisStore, namespace: &Namespace) {
         let expiry = Expiry::After(60_000);
         let captured = store.capture(namespace, key, &registers).await.unwrap();
         for _ in 0..2 {
-            let put = store.put_stamped(
-                namespace,
-                key,
-                &larder::store::StampedPut {
-                    registers: &registers,
-                    expiry,
-                    seal: &seal,
-                },
-            );
+            let put = larder::store::StampedPut {
+                registers: &registers,
+                expiry,
+                seal: &seal,
+            };
+            let put = store.put_stamped(namespace, key, &put);
             put.await.unwrap();
             store.get_many(namespace, &[key]).await.unwrap();
         }

@@ -33,15 +33,13 @@ fn left_ms(server: &RedisServer, tag: &str) -> Option<u64> {
 
 async fn put(tagged: &Tagged, key: &str, registers: &[Register], expiry: Expiry) {
     let seal = |stamps| Ok(stamped(&sealed(b"v"), stamps));
-    let put = tagged.store.put_stamped(
-        &tagged.namespace,
-        key.as_bytes(),
-        &larder::store::StampedPut {
-            registers,
-            expiry,
-            seal: &seal,
-        },
-    );
+    let put = larder::store::StampedPut {
+        registers,
+        expiry,
+        seal: &seal,
+    };
+    let (store, namespace) = (&tagged.store, &tagged.namespace);
+    let put = store.put_stamped(namespace, key.as_bytes(), &put);
     put.await.unwrap();
 }
 
