@@ -127,6 +127,7 @@ caught! {
     ignored_tokens_of_hidden_loads: IgnoresTokens by tags_loads::loads_are_hidden,
     loads_of_other_registers: InvalidatesByPrefix by tags_registers::registers_have_numbers_of_their_own,
     hard_on_loads: SoftIsHard by tags_loads::loads_keep_their_place_otherwise,
+    hour_of_loads: ForgetsRegisters by tags_loads::loads_may_take_long,
     endless_leases: ForgetsLeases by tags_loads::leases_of_loads_end,
     leases_that_cannot_be_renewed: RenewsNoLease by tags_loads::loaders_renew_and_release_their_leases,
 }

@@ -209,6 +209,7 @@ macro_rules! __each_store_law {
                 loads_are_granted_once
                 loads_are_hidden
                 loads_keep_their_place_otherwise
+                loads_may_take_long
                 loads_over_dead_entries_are_granted
                 loads_over_valid_entries_return_them
                 simultaneous_loads_grant_one

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tag_space::{entry_of, hard, subtree, tag};
+use super::tag_space::{LONG_MS, entry_of, hard, subtree, tag};
 use super::{SOON, StoreUnderTest};
 use crate::error::Result;
 use crate::glob::Glob;
@@ -17,7 +17,7 @@ pub async fn entries_under_present_stamps_are_read_back(fixture: &StoreUnderTest
     let registers = [subtree("a"), tag("a:b")];
     let stamps = space.capture(b"k", &registers).await?;
     let entry = entry_of(b"v", &stamps);
-    space.put(b"k", &entry, SOON).await?;
+    space.put(b"k", &entry, Expiry::After(LONG_MS)).await?;
     let read = space.entry(b"k").await?.expect("it is valid");
     assert_eq!((&read.value, read.is_stale), (&entry, false));
     assert!(read.expires_at_ms.is_some(), "it keeps its expiry");
@@ -201,7 +201,8 @@ pub async fn increments_obey_registers(fixture: &StoreUnderTest) -> Result<()> {
     let registers = [tag("a")];
     let stamps = space.capture(b"n", &registers).await?;
     let counter = stamped(&sealed_integer(40), stamps);
-    space.put(b"n", &counter, SOON).await?;
+    let expiry = Expiry::After(LONG_MS);
+    space.put(b"n", &counter, expiry).await?;
     assert_eq!(space.increment(b"n", 2, Expiry::Never).await?, 42);
     space.invalidate(&registers).await?;
     assert_eq!(space.get(b"n").await?, None, "the sum carries the stamps");

@@ -1,11 +1,13 @@
 //! Laws of loads under way: granted once, seen by nobody, and lost to whatever changes the key.
 
+use std::time::Duration;
+
 use super::space::together;
 use super::tag_space::{hard, subtree, tag, token};
 use super::{SOON, SOON_MS, StoreUnderTest};
 use crate::error::Result;
 use crate::glob::Glob;
-use crate::store::{Condition, Expiry, SortedSetOp, Write};
+use crate::store::{Condition, Expiry, MIN_REGISTER_MS, SortedSetOp, Write};
 use crate::testing::{sealed, unreadable};
 
 /// Where there is no entry, the first load is granted and the next is not, until the first has stored its value.
@@ -249,6 +251,28 @@ pub async fn leases_of_loads_end(fixture: &StoreUnderTest) -> Result<()> {
         assert_eq!(entry.expires_at_ms, None, "the lease is not its expiry");
         space.delete(b"k").await?;
     }
+    Ok(())
+}
+
+/// A load may take almost an hour: its registers are kept so long, and so is its lease.
+pub async fn loads_may_take_long(fixture: &StoreUnderTest) -> Result<()> {
+    let Some(space) = fixture.tagged_space() else {
+        return Ok(());
+    };
+    if fixture.time.is_none() {
+        return Ok(());
+    }
+    let (registers, id) = ([subtree("a"), tag("a:b")], token());
+    let lease_ms = MIN_REGISTER_MS - 1;
+    let begun = space.begin_for(b"k", &registers, id, lease_ms).await?;
+    fixture.pass(Duration::from_millis(lease_ms - 1)).await;
+    space.store.prune(1000).await?;
+    assert!(!space.is_vacant(b"k").await?);
+    assert!(space.commit(b"k", id, b"v", &begun.stamps).await?);
+    fixture
+        .pass(Duration::from_millis(2 * MIN_REGISTER_MS))
+        .await;
+    assert_eq!(space.staleness(b"k").await?, Some(false));
     Ok(())
 }
 
