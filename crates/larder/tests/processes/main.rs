@@ -148,15 +148,7 @@ macro_rules! suites {
             #[test]
             fn stopped_holders_harm_nobody() {
                 let dir = crate::store_dir();
-                let storm = sections::Storm::SHORT;
-                sections::stopped_holders_harm_nobody(Kind::$kind, &dir.1, storm, || ());
-            }
-
-            #[test]
-            #[ignore = "takes minutes: cargo xtask soak"]
-            fn stopped_holders_harm_nobody_for_long() {
-                let dir = crate::store_dir();
-                let storm = sections::Storm::LONG;
+                let storm = sections::Storm::new();
                 sections::stopped_holders_harm_nobody(Kind::$kind, &dir.1, storm, || ());
             }
 

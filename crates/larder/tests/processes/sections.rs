@@ -17,7 +17,6 @@ use crate::roles::{say, told};
 const TTL: Duration = Duration::from_millis(400);
 const WAIT: Duration = Duration::from_secs(60);
 /// Few, so that the one that is stopped is often the holder.
-const PROCESSES: usize = 3;
 /// What the lock guards: the greatest fence it has seen, beside the directory of the store.
 const RESOURCE: &str = "resource";
 const WAITERS: usize = 20;
@@ -25,6 +24,7 @@ const WAITERS: usize = 20;
 /// How hard processes are disturbed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storm {
+    pub(crate) processes: usize,
     pub(crate) lasts: Duration,
     pub(crate) longest_stop_ms: u64,
     /// Whether the store forgets leases, so that only fences are left.
@@ -32,16 +32,17 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    pub(crate) const SHORT: Self = Self {
-        lasts: Duration::from_secs(8),
-        longest_stop_ms: 1500,
-        forgets: false,
-    };
-    pub(crate) const LONG: Self = Self {
-        lasts: Duration::from_secs(300),
-        longest_stop_ms: 3000,
-        forgets: false,
-    };
+    /// Returns the storm of the suite, or that of a soak if the variable `LARDER_TEST_STORM_S` says how long it lasts.
+    pub(crate) fn new() -> Self {
+        let soak = std::env::var("LARDER_TEST_STORM_S").ok();
+        let soak = soak.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
+        Self {
+            processes: if soak.is_some() { 8 } else { 3 },
+            longest_stop_ms: if soak.is_some() { 3000 } else { 1500 },
+            lasts: soak.unwrap_or(Duration::from_secs(8)),
+            forgets: false,
+        }
+    }
 }
 
 /// Returns the time by a clock that all processes share.
@@ -126,14 +127,14 @@ pub(crate) fn stopped_holders_harm_nobody(
     restart: impl Fn(),
 ) {
     let start = |number| Child::start("sections", kind, dir, (number, 0));
-    let mut children: Vec<_> = (0..PROCESSES).map(start).collect();
+    let mut children: Vec<_> = (0..storm.processes).map(start).collect();
     children
         .iter()
         .for_each(|child| assert_eq!(child.hear(), "ready"));
     children.iter_mut().for_each(|child| child.tell("go"));
     let end = Instant::now() + storm.lasts;
     while Instant::now() < end {
-        let child = &children[fastrand::usize(..PROCESSES)];
+        let child = &children[fastrand::usize(..storm.processes)];
         child.signal("STOP");
         let stop_ms = fastrand::u64(..=storm.longest_stop_ms);
         std::thread::sleep(Duration::from_millis(stop_ms));

@@ -37,7 +37,7 @@ fn storm(args: &[&str], storm: Storm) {
 
 #[test]
 fn stopped_holders_harm_nobody_on_a_server_that_is_killed() {
-    storm(DURABLE, Storm::SHORT);
+    storm(DURABLE, Storm::new());
 }
 
 #[test]
@@ -47,15 +47,9 @@ fn stopped_holders_harm_nobody_on_a_server_that_forgets() {
         &[],
         Storm {
             forgets,
-            ..Storm::SHORT
+            ..Storm::new()
         },
     );
-}
-
-#[test]
-#[ignore = "takes minutes: cargo xtask soak"]
-fn stopped_holders_harm_nobody_on_a_server_that_is_killed_for_long() {
-    storm(DURABLE, Storm::LONG);
 }
 
 #[test]
