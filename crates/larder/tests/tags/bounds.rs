@@ -2,11 +2,11 @@
 
 use larder::{Cache, ErrorKind, Local, MAX_TAGS, NullStore};
 
-use super::{cache, get};
+use super::get;
+use super::rig::Rig;
 
-#[tokio::test]
-async fn tags_out_of_bounds_are_refused_and_nothing_is_written() {
-    let cache = cache();
+async fn tags_out_of_bounds_are_refused_and_nothing_is_written(rig: Rig) {
+    let cache = rig.cache();
     let many: Vec<String> = (0..=MAX_TAGS).map(|n| format!("t{n}")).collect();
     let cases: [Vec<String>; 6] = [
         many,
@@ -27,9 +27,8 @@ async fn tags_out_of_bounds_are_refused_and_nothing_is_written() {
     assert_eq!(get(&cache, "k").await, None);
 }
 
-#[tokio::test]
-async fn invalidating_nothing_or_what_is_no_tag_is_refused() {
-    let cache = cache();
+async fn invalidating_nothing_or_what_is_no_tag_is_refused(rig: Rig) {
+    let cache = rig.cache();
     let none: [&str; 0] = [];
     for tags in [&none[..], &[""], &["*"], &["a", "b[c]"], &[":*"]] {
         let error = cache.invalidate_tags(tags.iter().copied()).await;
@@ -37,9 +36,8 @@ async fn invalidating_nothing_or_what_is_no_tag_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn separators_and_braces_are_just_text() {
-    let cache = cache();
+async fn separators_and_braces_are_just_text(rig: Rig) {
+    let cache = rig.cache();
     let tags = ["a::b", ":", "{x}", "}{", "a b\n", "ü"];
     for tag in tags {
         cache.set("k", "v").tags([tag]).await.unwrap();
@@ -62,4 +60,10 @@ async fn a_store_without_tags_says_so() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let error = cache.set("k", "v").tags(["t"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+on_every_store! {
+    tags_out_of_bounds_are_refused_and_nothing_is_written
+    invalidating_nothing_or_what_is_no_tag_is_refused
+    separators_and_braces_are_just_text
 }

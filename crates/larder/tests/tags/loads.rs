@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use larder::{Cache, MemoryStore};
+use larder::Cache;
 use tokio::sync::Notify;
 
-use super::{cache, get};
+use super::get;
+use super::rig::Rig;
 
 /// A load that waits until it is told to end, and says when it has begun.
 #[derive(Debug, Clone, Default)]
@@ -38,9 +39,8 @@ async fn load_new(cache: &Cache) -> String {
 }
 
 /// C2, C9, C15, C19: an invalidation while a value is loading counts for it.
-#[tokio::test]
-async fn an_invalidation_during_a_load_is_not_lost() {
-    let cache = cache();
+async fn an_invalidation_during_a_load_is_not_lost(rig: Rig) {
+    let cache = rig.cache();
     let slow = Slow::default();
     let load = slow.start(&cache).await;
     cache.invalidate_tags(["t"]).await.unwrap();
@@ -51,9 +51,8 @@ async fn an_invalidation_during_a_load_is_not_lost() {
     assert_eq!(get(&cache, "k").await.as_deref(), Some("new"));
 }
 
-#[tokio::test]
-async fn an_overtaken_load_leaves_nothing() {
-    let cache = cache();
+async fn an_overtaken_load_leaves_nothing(rig: Rig) {
+    let cache = rig.cache();
     let slow = Slow::default();
     let load = slow.start(&cache).await;
     cache.invalidate_tags(["t"]).await.unwrap();
@@ -63,8 +62,7 @@ async fn an_overtaken_load_leaves_nothing() {
 }
 
 /// C3, C20: so do a delete, a set and a clear of another process, of which this one hears nothing.
-#[tokio::test]
-async fn changes_of_others_during_a_load_are_not_lost() {
+async fn changes_of_others_during_a_load_are_not_lost(rig: Rig) {
     type Change = fn(Cache) -> futures_util::future::BoxFuture<'static, ()>;
     let changes: [(Change, Option<&str>); 3] = [
         (
@@ -81,9 +79,8 @@ async fn changes_of_others_during_a_load_are_not_lost() {
         ),
     ];
     for (change, left) in changes {
-        let store = Arc::new(MemoryStore::new());
-        let cache = Cache::builder(Arc::clone(&store)).build().unwrap();
-        let other = Cache::builder(store).build().unwrap();
+        let (cache, other) = (rig.cache(), rig.cache());
+        cache.delete("k").await.unwrap();
         let slow = Slow::default();
         let load = slow.start(&cache).await;
         change(other).await;
@@ -94,11 +91,8 @@ async fn changes_of_others_during_a_load_are_not_lost() {
 }
 
 /// C4, C5: nothing compares clocks; a register that is gone, or made anew, makes what it stamped invalid.
-#[tokio::test]
-async fn an_invalidation_by_another_process_is_not_lost() {
-    let store = Arc::new(MemoryStore::new());
-    let cache = Cache::builder(Arc::clone(&store)).build().unwrap();
-    let other = Cache::builder(store).build().unwrap();
+async fn an_invalidation_by_another_process_is_not_lost(rig: Rig) {
+    let (cache, other) = (rig.cache(), rig.cache());
     let slow = Slow::default();
     let load = slow.start(&cache).await;
     other.invalidate_tags(["t"]).await.unwrap();
@@ -110,9 +104,8 @@ async fn an_invalidation_by_another_process_is_not_lost() {
     assert!(get(&cache, "x").await.is_some());
 }
 
-#[tokio::test]
-async fn a_load_that_fails_or_skips_lets_the_next_one_store() {
-    let cache = cache();
+async fn a_load_that_fails_or_skips_lets_the_next_one_store(rig: Rig) {
+    let cache = rig.cache();
     let failed = cache
         .remember("k", || async {
             Err::<String, _>(std::io::Error::other("down"))
@@ -131,9 +124,8 @@ async fn a_load_that_fails_or_skips_lets_the_next_one_store() {
     assert_eq!(get(&cache, "k").await.as_deref(), Some("new"));
 }
 
-#[tokio::test]
-async fn a_tag_that_only_the_loader_knows_works() {
-    let cache = cache();
+async fn a_tag_that_only_the_loader_knows_works(rig: Rig) {
+    let cache = rig.cache();
     let loads = Arc::new(AtomicU32::new(0));
     let remember = async |disturb: bool| {
         let (counter, other) = (Arc::clone(&loads), cache.clone());
@@ -160,9 +152,8 @@ async fn a_tag_that_only_the_loader_knows_works() {
     assert_eq!(cache.get::<u32>("k").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_learnt_tag_without_disturbance_is_stored_at_once() {
-    let cache = cache();
+async fn a_learnt_tag_without_disturbance_is_stored_at_once(rig: Rig) {
+    let cache = rig.cache();
     let load = cache.remember_with("k", |cx| async move {
         cx.tag("a:b");
         Ok::<_, std::io::Error>("v".to_owned())
@@ -181,9 +172,8 @@ async fn a_learnt_tag_without_disturbance_is_stored_at_once() {
 
 /// C11, C24, C25: values written while their tag is invalidated are valid afterwards or gone, and the last
 /// invalidation reaches all of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_survives_a_last_invalidation() {
-    let cache = cache();
+async fn nothing_survives_a_last_invalidation(rig: Rig) {
+    let cache = rig.cache();
     let mut tasks = Vec::new();
     for writer in 0..8 {
         let cache = cache.clone();
@@ -202,4 +192,15 @@ async fn nothing_survives_a_last_invalidation() {
     }
     cache.invalidate_tags(["t"]).await.unwrap();
     assert_eq!(cache.count("*").await.unwrap(), 0);
+}
+
+on_every_store! {
+    an_invalidation_during_a_load_is_not_lost
+    an_overtaken_load_leaves_nothing
+    changes_of_others_during_a_load_are_not_lost
+    an_invalidation_by_another_process_is_not_lost
+    a_load_that_fails_or_skips_lets_the_next_one_store
+    a_tag_that_only_the_loader_knows_works
+    a_learnt_tag_without_disturbance_is_stored_at_once
+    nothing_survives_a_last_invalidation
 }

@@ -1,7 +1,10 @@
-//! Tags as applications use them. Scenarios in which others serve what was invalidated cite their numbers in the
-//! collection of such failures, as C1.
+//! Tags as applications use them, on every store that has them. Scenarios in which others serve what was invalidated cite
+//! their numbers in the collection of such failures, as C1.
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+#[macro_use]
+mod rig;
 
 mod bounds;
 mod loads;
@@ -10,10 +13,11 @@ mod views;
 
 use larder::{Cache, MemoryStore};
 
-fn cache() -> Cache {
-    Cache::builder(MemoryStore::new()).build().unwrap()
-}
-
 async fn get(cache: &Cache, key: &str) -> Option<String> {
     cache.get(key).await.unwrap()
+}
+
+/// A cache in memory, for what does not depend on the store.
+fn cache() -> Cache {
+    Cache::builder(MemoryStore::new()).build().unwrap()
 }

@@ -1,12 +1,12 @@
 //! Setting, reading, adding and listing with tags.
 
-use larder::{Cache, Local, MemoryStore};
+use larder::Local;
 
-use super::{cache, get};
+use super::get;
+use super::rig::Rig;
 
-#[tokio::test]
-async fn any_of_the_tags_invalidates_and_others_do_not() {
-    let cache = cache();
+async fn any_of_the_tags_invalidates_and_others_do_not(rig: Rig) {
+    let cache = rig.cache();
     let write = async || {
         cache.set("a", "1").tags(["users", "x"]).await.unwrap();
         cache.set("b", "2").tags(["users"]).await.unwrap();
@@ -28,9 +28,8 @@ async fn any_of_the_tags_invalidates_and_others_do_not() {
     assert!(get(&cache, "c").await.is_some() && get(&cache, "d").await.is_some());
 }
 
-#[tokio::test]
-async fn a_subtree_invalidates_what_is_below_it() {
-    let cache = cache();
+async fn a_subtree_invalidates_what_is_below_it(rig: Rig) {
+    let cache = rig.cache();
     cache
         .set("photo", "1")
         .tags(["user:1:photo"])
@@ -52,9 +51,8 @@ async fn a_subtree_invalidates_what_is_below_it() {
 }
 
 /// C8, and seed 000: reading needs no tags, in whatever order they were written.
-#[tokio::test]
-async fn a_view_shares_the_keys_of_its_cache() {
-    let cache = cache();
+async fn a_view_shares_the_keys_of_its_cache(rig: Rig) {
+    let cache = rig.cache();
     let view = cache.tagged(["b", "a"]);
     assert!(view.add("k", "v").await.unwrap());
     assert_eq!(get(&cache, "k").await.as_deref(), Some("v"));
@@ -70,9 +68,8 @@ async fn a_view_shares_the_keys_of_its_cache() {
 }
 
 /// C10: an invalid entry is absent for whatever asks, not for `get` alone.
-#[tokio::test]
-async fn an_invalid_entry_is_absent_for_all_operations() {
-    let cache = cache();
+async fn an_invalid_entry_is_absent_for_all_operations(rig: Rig) {
+    let cache = rig.cache();
     let invalid = async |key: &str| {
         cache.set(key, &5).tags(["t"]).await.unwrap();
         cache.invalidate_tags(["t"]).await.unwrap();
@@ -95,9 +92,8 @@ async fn an_invalid_entry_is_absent_for_all_operations() {
 }
 
 /// C10: what a key is tagged with is what it was written with last.
-#[tokio::test]
-async fn a_later_write_replaces_the_tags() {
-    let cache = cache();
+async fn a_later_write_replaces_the_tags(rig: Rig) {
+    let cache = rig.cache();
     cache.set("k", "1").tags(["old"]).await.unwrap();
     cache.set("k", "2").tags(["new"]).await.unwrap();
     cache.invalidate_tags(["old"]).await.unwrap();
@@ -110,9 +106,8 @@ async fn a_later_write_replaces_the_tags() {
     assert_eq!(cache.key_tags("none").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn tags_can_be_added_to_a_live_entry() {
-    let cache = cache();
+async fn tags_can_be_added_to_a_live_entry(rig: Rig) {
+    let cache = rig.cache();
     assert!(!cache.add_tags("k", ["vip"]).await.unwrap());
     cache.set("k", "v").tags(["users"]).await.unwrap();
     assert!(cache.add_tags("k", ["vip", "users"]).await.unwrap());
@@ -125,9 +120,8 @@ async fn tags_can_be_added_to_a_live_entry() {
     assert_eq!(get(&cache, "k").await, None);
 }
 
-#[tokio::test]
-async fn keys_and_names_can_be_listed() {
-    let cache = cache();
+async fn keys_and_names_can_be_listed(rig: Rig) {
+    let cache = rig.cache();
     for n in 0..20 {
         let tags = [format!("n:{}", n % 3), "all".to_owned()];
         cache.set(format!("k{n}"), &n).tags(tags).await.unwrap();
@@ -144,10 +138,9 @@ async fn keys_and_names_can_be_listed() {
 }
 
 /// C6, C27: the local tier forgets what was invalidated.
-#[tokio::test]
-async fn the_local_tier_is_told() {
+async fn the_local_tier_is_told(rig: Rig) {
     let local = Local::capacity_bytes(1 << 20);
-    let cache = Cache::builder(MemoryStore::new()).local(local).build();
+    let cache = rig.builder().local(local).build();
     let cache = cache.unwrap();
     cache.set("k", "v").tags(["t"]).await.unwrap();
     assert!(get(&cache, "k").await.is_some());
@@ -160,9 +153,8 @@ async fn the_local_tier_is_told() {
     assert_eq!(get(&cache, "k").await, None);
 }
 
-#[tokio::test]
-async fn many_entries_are_tagged_at_once() {
-    let cache = cache();
+async fn many_entries_are_tagged_at_once(rig: Rig) {
+    let cache = rig.cache();
     let pairs: Vec<_> = (0..100).map(|n| (format!("k{n}"), n)).collect();
     cache.set_many(&pairs).tags(["bulk"]).await.unwrap();
     assert_eq!(cache.count("k*").await.unwrap(), 100);
@@ -170,11 +162,23 @@ async fn many_entries_are_tagged_at_once() {
     assert_eq!(cache.count("k*").await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn fences_and_tags_go_together() {
-    let cache = cache();
+async fn fences_and_tags_go_together(rig: Rig) {
+    let cache = rig.cache();
     cache.set("k", "5").fence(5).tags(["t"]).await.unwrap();
     assert!(cache.set("k", "4").fence(4).tags(["t"]).await.is_err());
     cache.invalidate_tags(["t"]).await.unwrap();
     assert_eq!(get(&cache, "k").await, None);
+}
+
+on_every_store! {
+    any_of_the_tags_invalidates_and_others_do_not
+    a_subtree_invalidates_what_is_below_it
+    a_view_shares_the_keys_of_its_cache
+    an_invalid_entry_is_absent_for_all_operations
+    a_later_write_replaces_the_tags
+    tags_can_be_added_to_a_live_entry
+    keys_and_names_can_be_listed
+    the_local_tier_is_told
+    many_entries_are_tagged_at_once
+    fences_and_tags_go_together
 }
