@@ -210,7 +210,7 @@ pub(super) const BEHAVIOUR_FIELDS: &[Field] = &[
     Field::new(
         "tags.cleanup_every",
         INTERVAL_OR_OFF,
-        "How often tags without entries are removed, by one process at a time; 0 turns it off.",
+        "How often tags without entries are removed, by one process at a time; 0 turns it off. Has no effect in this version: stores drop what nobody needs by themselves.",
     )
     .or("1h"),
     Field::new(
