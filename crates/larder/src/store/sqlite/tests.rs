@@ -193,7 +193,6 @@ fn those_who_capture_at_once_agree() {
 
 /// Not a test by itself: the process that the next one kills.
 #[tokio::test]
-#[ignore = "runs in a process of its own, which is killed"]
 async fn loads_until_it_is_killed() {
     let Some(dir) = std::env::var_os("LARDER_TEST_SQLITE_REGISTERS") else {
         return;
@@ -222,7 +221,7 @@ async fn a_kill_at_any_moment_leaves_nothing_wrong() {
     let mut worked = 0;
     for round in 0..10 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact"])
+            .arg("--exact")
             .arg("store::sqlite::tests::loads_until_it_is_killed")
             .env("LARDER_TEST_SQLITE_REGISTERS", dir.path())
             .stdout(Stdio::null())

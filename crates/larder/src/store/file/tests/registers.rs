@@ -296,7 +296,6 @@ fn nobody_removes_or_creates_a_register_while_it_is_changed() {
 
 /// Not a test by itself: the process that the next one kills.
 #[test]
-#[ignore = "runs in a process of its own, which is killed"]
 fn loads_until_it_is_killed() {
     let Some(dir) = std::env::var_os("LARDER_TEST_FILE_REGISTERS") else {
         return;
@@ -324,7 +323,7 @@ fn a_kill_at_any_moment_leaves_nothing_wrong() {
     let mut worked = 0;
     for round in 0..10 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact"])
+            .arg("--exact")
             .arg("store::file::tests::registers::loads_until_it_is_killed")
             .env("LARDER_TEST_FILE_REGISTERS", store.disk.layout.root())
             .stdout(Stdio::null())
