@@ -34,10 +34,12 @@ impl Inner {
     {
         let key = key.as_bytes();
         let marker = self.mark(key);
+        pilot.standing().begin(&self.flights);
         let mut loading = match self.begin::<V>(key, &options, &marker).await {
             Begun::Value(value) => return pilot.land(Ok(Some(value))),
             Begun::Loading(loading) => loading,
         };
+        pilot.standing().claim(loading.claim());
         let context = LoadContext::default();
         let decisions = context.clone();
         self.counters.count(Counter::Load);

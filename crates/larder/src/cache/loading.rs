@@ -55,6 +55,20 @@ enum Right {
     Nothing,
 }
 
+/// What tells whether anything has overtaken a load since it began.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    right: Right,
+    any: Option<Stamp>,
+}
+
+impl Claim {
+    pub(super) const NOTHING: Self = Self {
+        right: Right::Nothing,
+        any: None,
+    };
+}
+
 /// How a load begins.
 pub(super) enum Begun<V> {
     /// It need not: there is a value.
@@ -89,6 +103,13 @@ impl Loading {
         match self.right {
             Right::Mark(token) => Some(token),
             _ => None,
+        }
+    }
+
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            right: self.right,
+            any: self.any.clone(),
         }
     }
 
@@ -272,6 +293,27 @@ impl Inner {
                 tracing::debug!(cache = %self.name, %error, "a load could not be renewed yet");
             }
         }
+    }
+
+    /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
+    /// who ask in this process, whose own changes end it.
+    pub(super) async fn stands(&self, key: &[u8], claim: Claim) -> bool {
+        let (id, expiry) = match claim.right {
+            Right::Tier | Right::Nothing => return true,
+            Right::Mark(token) => (token, Expiry::After(duration_ms(LEASE))),
+            Right::Entry(id) => (id, Expiry::Keep),
+        };
+        let touch = Write::touch(key, expiry).when(Condition::IfUnchanged(id));
+        let touched = self.store.write_many(&self.namespace, &[touch]).await;
+        if !touched.is_ok_and(|applied| applied == [true]) {
+            return false;
+        }
+        let Some(before) = &claim.any else {
+            return true;
+        };
+        let any = [Register::any()];
+        let now = self.store.capture(&self.namespace, key, &any).await;
+        now.is_ok_and(|now| now.first() == Some(before))
     }
 
     /// Makes a value depend on tags that its loader named. `false`: it is not known whether one of them was invalidated

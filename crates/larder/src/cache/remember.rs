@@ -89,7 +89,7 @@ impl Cache {
     /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
     ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
-    /// one for each 10 s that the load takes.
+    /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
     ///
     /// # Errors
     /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic;
@@ -264,16 +264,15 @@ impl Inner {
         options.write.ttl_ms(self.default_ttl)?;
         self.refuse_tags_that_are_off(&options)?;
         let (schema, depends) = (options.write.schema, options.depends()?);
+        let since = self.flights.moment();
         loop {
             if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
                 && let Some(value) = self.read_shared::<V>(key, schema).await?
             {
                 return Ok(value);
             }
-            match self
-                .flights
-                .enter::<V, E>(key.as_bytes(), schema, &depends)?
-            {
+            let entered = self.enter::<V, E>(key.as_bytes(), schema, &depends, since);
+            match entered.await? {
                 Entered::Leads(pilot, waiter) => {
                     let inner = Arc::clone(self);
                     let key = key.to_key()?;
@@ -287,6 +286,31 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    /// Joins a flight that nothing has overtaken before this call began, or starts one.
+    pub(super) async fn enter<V, E>(
+        &self,
+        key: &[u8],
+        schema: u32,
+        depends: &Depends,
+        since: u64,
+    ) -> Result<Entered<V, E>>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        loop {
+            let entered = self.flights.enter::<V, E>(key, schema, depends)?;
+            let Entered::Joins(waiter) = entered else {
+                return Ok(entered);
+            };
+            let ask = |claim| self.stands(key, claim);
+            if waiter.is_fit_for(&self.flights, since, ask).await {
+                return Ok(Entered::Joins(waiter));
+            }
+            waiter.retire(&self.flights, key);
         }
     }
 

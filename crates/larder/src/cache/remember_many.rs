@@ -162,27 +162,25 @@ impl Inner {
             .iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
+        let since = self.flights.moment();
         let mut values = self.read_many::<V>(&names, options.write.schema).await?;
         let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
         for (index, name) in names.iter().enumerate() {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let waiter =
-                match self
-                    .flights
-                    .enter::<V, E>(name.as_bytes(), options.write.schema, &depends)?
-                {
-                    Entered::Leads(pilot, waiter) => {
-                        pilots.push(pilot);
-                        asked.push(keys[index].clone());
-                        waiter
-                    }
-                    Entered::Joins(waiter) => {
-                        self.counters.count(Counter::Joined);
-                        waiter
-                    }
-                };
+            let entered = self.enter(name.as_bytes(), options.write.schema, &depends, since);
+            let waiter = match entered.await? {
+                Entered::Leads(pilot, waiter) => {
+                    pilots.push(pilot);
+                    asked.push(keys[index].clone());
+                    waiter
+                }
+                Entered::Joins(waiter) => {
+                    self.counters.count(Counter::Joined);
+                    waiter
+                }
+            };
             waiters.insert(name.clone(), waiter);
         }
         if !pilots.is_empty() {
@@ -220,6 +218,8 @@ impl Inner {
     {
         let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
         let markers: Vec<_> = keys.iter().map(|key| self.mark(key.as_bytes())).collect();
+        let standings = pilots.iter().map(Pilot::standing);
+        standings.for_each(|standing| standing.begin(&self.flights));
         let begun = self.begin_many::<V>(&keys, &options, &markers).await;
         let (mut led, mut missing) = (Vec::new(), Vec::new());
         let all = pilots.into_iter().zip(asked).zip(&markers).zip(begun);
@@ -227,6 +227,7 @@ impl Inner {
             match begun {
                 Begun::Value(value) => pilot.land(Ok(Some(value))),
                 Begun::Loading(loading) => {
+                    pilot.standing().claim(loading.claim());
                     led.push((pilot, marker, loading));
                     missing.push(key);
                 }

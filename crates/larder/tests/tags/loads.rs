@@ -204,6 +204,45 @@ async fn a_load_may_take_longer_than_its_lease() {
     assert_eq!(get(&cache, "k").await.as_deref(), Some("slow"));
 }
 
+/// F11b: who asks after another process's change joins no load that began before it.
+async fn no_load_is_joined_that_another_process_overtook(rig: Rig) {
+    for change in 0..5 {
+        let (cache, other) = (rig.cache(), rig.cache());
+        let (is_loading, may_end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, ends) = (Arc::clone(&is_loading), Arc::clone(&may_end));
+        let load_old = move || async move {
+            told.notify_one();
+            ends.notified().await;
+            Ok::<_, std::io::Error>("old".to_owned())
+        };
+        let first = cache.clone();
+        let first = tokio::spawn(async move {
+            let loaded = first.remember("k", load_old).tags(["t:a"]);
+            loaded.await.unwrap()
+        });
+        is_loading.notified().await;
+        // Who asks before the change shares the load.
+        let second = cache.clone();
+        let second = tokio::spawn(async move { load_new(&second).await });
+        while cache.stats().await.unwrap().process.joined_loads == 0 {
+            tokio::task::yield_now().await;
+        }
+        let expected = match change {
+            0 => other.delete("k").await.map(|_| "new"),
+            1 => other.clear().await.map(|()| "new"),
+            2 => other.invalidate_tags(["t:a"]).await.map(|_| "new"),
+            3 => other.invalidate_tags(["t:*"]).await.map(|_| "new"),
+            _ => other.set("k", "set").await.map(|()| "set"),
+        };
+        assert_eq!(load_new(&cache).await, expected.unwrap(), "change {change}");
+        may_end.notify_one();
+        assert_eq!(first.await.unwrap(), "old");
+        assert_eq!(second.await.unwrap(), "old");
+        assert_ne!(get(&cache, "k").await.as_deref(), Some("old"));
+        cache.clear().await.unwrap();
+    }
+}
+
 /// C11, C24, C25: values written while their tag is invalidated are valid afterwards or gone, and the last
 /// invalidation reaches all of them.
 async fn nothing_survives_a_last_invalidation(rig: Rig) {
@@ -238,4 +277,5 @@ on_every_store! {
     a_learnt_tag_without_disturbance_is_stored_at_once
     nothing_survives_a_last_invalidation
     a_value_of_another_schema_version_is_replaced
+    no_load_is_joined_that_another_process_overtook
 }
