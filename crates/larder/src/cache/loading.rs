@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::inflight::{Commit, Marker};
+use super::put::Prepared;
 use super::remember::LoadOptions;
 use super::stats::Counter;
 use super::tags::AT_A_TIME;
-use super::write::Prepared;
 use crate::clock::duration_ms;
 use crate::envelope;
 use crate::error::Result;

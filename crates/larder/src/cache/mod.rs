@@ -17,6 +17,7 @@ mod listing;
 mod loader;
 mod loading;
 mod local;
+mod put;
 mod raw;
 mod read;
 mod ready;

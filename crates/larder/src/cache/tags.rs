@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 #[cfg(feature = "dashboard")]
 use super::Cache;
 use super::Inner;
-use super::write::Prepared;
+use super::put::Prepared;
 use crate::envelope::{self, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
