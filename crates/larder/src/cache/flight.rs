@@ -36,6 +36,8 @@ type Shard = HashMap<Box<[u8]>, Vec<Slot>>;
 struct Slot {
     flavor: Flavor,
     depends: Depends,
+    /// A refresh is waited for only by those who have no value.
+    is_refresh: bool,
     flight: AnyFlight,
 }
 
@@ -148,12 +150,13 @@ impl Flights {
         lock(&self.shards[index])
     }
 
-    /// Returns whether a flight of this key, schema version and these types can be joined.
+    /// Returns whether a flight of this key, schema version and these types can be joined at once.
     pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8], schema: u32) -> bool {
         let wanted = (TypeId::of::<Flight<V, E>>(), schema);
-        self.shard(key)
-            .get(key)
-            .is_some_and(|flights| flights.iter().any(|slot| slot.flavor == wanted))
+        self.shard(key).get(key).is_some_and(|flights| {
+            let joinable = |slot: &Slot| slot.flavor == wanted && !slot.is_refresh;
+            flights.iter().any(joinable)
+        })
     }
 
     /// Joins the flight of this key, schema version and these types, or starts one.
@@ -164,7 +167,7 @@ impl Flights {
         self: &Arc<Self>,
         key: &[u8],
         schema: u32,
-        depends: &Depends,
+        (depends, is_refresh): (&Depends, bool),
     ) -> Result<Entered<V, E>, Error>
     where
         V: Send + Sync + 'static,
@@ -193,6 +196,7 @@ impl Flights {
         shard.entry(key.into()).or_default().push(Slot {
             flavor: wanted,
             depends: depends.clone(),
+            is_refresh,
             flight: Arc::clone(&flight) as _,
         });
         drop(shard);
@@ -398,7 +402,7 @@ mod tests {
 
     fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
         let depends = Depends::On([Register::new(b'=', b"t")].into());
-        flights.enter(b"k", 0, &depends).unwrap()
+        flights.enter(b"k", 0, (&depends, false)).unwrap()
     }
 
     fn is_idle(flights: &Flights) -> bool {
@@ -463,7 +467,7 @@ mod tests {
         assert!(flights.is_joinable::<u32, String>(b"k", 0));
         flights.forget_depending(&[Register::new(b'=', b"t")]);
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-        let unknown = flights.enter::<u32, String>(b"k", 0, &Depends::Unknown);
+        let unknown = flights.enter::<u32, String>(b"k", 0, (&Depends::Unknown, false));
         let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
             panic!("a new one leads")
         };

@@ -8,6 +8,8 @@ mod rig;
 
 mod bounds;
 mod loads;
+mod snapshots;
+mod soft;
 mod switch;
 mod views;
 
