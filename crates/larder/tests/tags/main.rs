@@ -8,6 +8,8 @@ mod rig;
 
 mod bounds;
 mod loads;
+mod patterns;
+mod settling;
 mod snapshots;
 mod soft;
 mod switch;
