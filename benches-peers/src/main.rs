@@ -1,6 +1,6 @@
 //! Measures Larder beside its limits and its peers, in one run, and prints ratios.
 //!
-//! `cargo xtask bench [l1|l1-ratio|sqlite|file|codec|redis|locks|memcached|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
+//! `cargo xtask bench [l1|l1-ratio|sqlite|file|codec|redis|locks|tags|memcached|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
 //! several rounds; peers run one after the other inside each round, so that a burst of other work hits all of them.
 
 mod cli;
@@ -23,6 +23,7 @@ const BENCHES: &[Bench] = &[
     ("codec", "decode cost per codec", codec::run),
     ("redis", "Redis store against the bare client", network::redis::run),
     ("locks", "locks on Redis against bare scripts", network::locks::run),
+    ("tags", "tags on Redis against deleting, key sets and a peer", network::tags::run),
     ("memcached", "Memcached store against a client crate", network::memcached::run),
     ("cli", "whole-process time of `cache get`", cli::run),
 ];
@@ -33,6 +34,7 @@ fn main() {
         ["l1-memory"] => return l1_ratio::memory_per_entry(),
         ["redis-pinned"] => return network::redis::pinned(),
         ["locks-pinned"] => return network::locks::pinned(),
+        ["tags-pinned"] => return network::tags::pinned(),
         ["memcached-pinned"] => return network::memcached::pinned(),
         _ => {}
     }

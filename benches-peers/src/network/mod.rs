@@ -4,6 +4,7 @@
 pub mod locks;
 pub mod memcached;
 pub mod redis;
+pub mod tags;
 
 use std::future::Future;
 use std::process::Command;
