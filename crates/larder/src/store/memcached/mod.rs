@@ -22,6 +22,7 @@ mod request;
 mod server;
 mod stats;
 mod step;
+mod tags;
 mod write;
 
 use std::sync::Arc;
@@ -33,7 +34,12 @@ use self::frame::{ItemKey, MAX_NAMESPACE_BYTES};
 use self::locks::Locks;
 use self::register::Registers;
 use self::server::Server;
-use super::{Capabilities, Entry, NodeStatus, Store, StoreStats, Write};
+use self::tags::Kept;
+use super::known::Known;
+use super::{
+    Capabilities, Entry, Invalidated, Invalidation, NodeStatus, Register, Stamp, Store, StoreStats,
+    Write,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
@@ -78,6 +84,8 @@ pub struct Memcached {
 struct Inner {
     server: Server,
     registers: Registers,
+    /// What entries are believed to depend on, and what registers of tags held.
+    known: Known<Kept>,
     clock: Clock,
     /// Who waits for a lock in this process.
     bells: Arc<Bells>,
@@ -126,6 +134,7 @@ impl Store for Memcached {
             counters: true,
             sorted_sets: true,
             locks: true,
+            tags: true,
             ..Capabilities::default()
         }
     }
@@ -173,6 +182,28 @@ impl Store for Memcached {
         check_namespace(namespace)?;
         let cleared = self.delete_register(namespace).await;
         cleared.map_err(|error| error.store(NAME))
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        check_namespace(namespace)?;
+        let captured = self.capture_all(namespace, key, registers).await;
+        captured.map_err(|error| error.store(NAME).key(key))
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        check_namespace(namespace)?;
+        let invalidated = self.invalidate_all(namespace, registers, how).await;
+        invalidated.map_err(|error| error.store(NAME))
     }
 
     async fn stats(&self) -> Result<StoreStats> {
