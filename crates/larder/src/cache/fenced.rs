@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::write::Prepared;
+use super::put::Prepared;
 use crate::envelope::{self, Envelope, Header, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Condition, Entry, conflict};
