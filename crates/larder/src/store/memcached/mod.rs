@@ -4,7 +4,7 @@
 //! get = mg entry + mg register, one write, one read      put = ms entry + mg register
 //! clear = md register                                    conditions = mg with version, judge, ms with that version
 //! ```
-//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`mod@write`] and [`step`] how conditions are
+//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`tags`] what else entries depend on, [`mod@write`] and [`step`] how conditions are
 //! kept; [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with
 //! a breaker; [`reply`] and [`request`] speak the protocol. Every reply must repeat the token of its command, misses
 //! too, as Memcached 1.6.18 does.
@@ -55,14 +55,19 @@ const NAME: &str = "memcached";
 /// # Cost
 /// A get, a put and a delete take one round trip each; a write with a condition, one that keeps the expiry and a
 /// touch take two, more while others change the same key. A bulk call takes what its dearest write takes, and one
-/// round trip more for each 256 keys or 4 MiB per connection.
+/// round trip more for each 256 keys or 4 MiB per connection. What depends on tags takes one more where this process does
+/// not know on which, and a put under tags takes two: it captures them first.
 ///
 /// # Beyond the guarantees of every store
 /// The order of one key's writes holds within a connection. After a connection was given up (two timeouts in a row),
 /// the server may still carry out what it had received on it, also after writes on the next one; and with several
-/// connections, so may a `clear` whose future was dropped. A put dropped half-way just after another process cleared the
+/// connections, so may a `clear` or an invalidation whose future was dropped. A put dropped half-way just after another process cleared the
 /// namespace may leave its key absent. A delete that meets the very first put over an entry that was cleared or has expired
-/// removes it and may report that there was none.
+/// removes it and may report that there was none, and so does one that meets the value of a load; one that meets a load
+/// that just begins ends it and may report an entry.
+///
+/// # Tags
+/// Each is an item of its own: one that is evicted takes the entries along that depend on it. Nothing is listed.
 ///
 /// # Locks
 /// Advisory: the server may evict a lock, or be restarted, while somebody holds it. A lease lasts up to three seconds longer

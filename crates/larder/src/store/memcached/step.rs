@@ -270,25 +270,8 @@ impl<'a> Task<'a> {
         })
     }
 
-    /// Returns the entry that counts, a load under way included; an error is the registers that must be read to know.
-    fn present<'b>(
-        &self,
-        item: &'b Item,
-        seen: &Seen<'_>,
-    ) -> Result<Option<&'b Frame>, Vec<Register>> {
-        let live = |frame: &&Frame| frame.is_live(seen.register, seen.now_ms);
-        let Some(frame) = item.frame.as_ref().filter(live) else {
-            return Ok(None);
-        };
-        match seen.fetched.weigh(&frame.value, seen.register) {
-            Weighed::Valid | Weighed::Stale => Ok(Some(frame)),
-            Weighed::Invalid => Ok(None),
-            Weighed::Open(registers) => Err(registers),
-        }
-    }
-
     fn weigh(&mut self, item: Item, seen: &Seen<'_>) -> Step {
-        match self.present(&item, seen) {
+        match present(&item, seen) {
             Ok(present) => self.judge(item.mode, present, seen),
             Err(registers) => {
                 self.registers = registers.into();
@@ -298,7 +281,7 @@ impl<'a> Task<'a> {
     }
 
     fn weigh_removed(&mut self, item: Item, seen: &Seen<'_>) -> Step {
-        match self.present(&item, seen) {
+        match present(&item, seen) {
             Ok(present) => Step::Done(present.is_some_and(is_entry)),
             Err(registers) => {
                 self.registers = registers.into();
@@ -340,6 +323,19 @@ impl<'a> Task<'a> {
             value,
             expires_at_ms: self.write.expiry.at(seen.now_ms, kept_expiry),
         }
+    }
+}
+
+/// Returns the entry that counts, a load under way included; an error is the registers that must be read to know.
+fn present<'b>(item: &'b Item, seen: &Seen<'_>) -> Result<Option<&'b Frame>, Vec<Register>> {
+    let live = |frame: &&Frame| frame.is_live(seen.register, seen.now_ms);
+    let Some(frame) = item.frame.as_ref().filter(live) else {
+        return Ok(None);
+    };
+    match seen.fetched.weigh(&frame.value, seen.register) {
+        Weighed::Valid | Weighed::Stale => Ok(Some(frame)),
+        Weighed::Invalid => Ok(None),
+        Weighed::Open(registers) => Err(registers),
     }
 }
 

@@ -4,7 +4,6 @@
 //! command, and shorten what somebody else prolonged in between. It gets half as long again as is needed, so that not
 //! every write has to.
 
-use crate::envelope;
 use bytes::Bytes;
 
 use super::super::Memcached;
@@ -16,6 +15,7 @@ use super::super::reply::Code;
 use super::super::request::{CLOCK_ERROR_S, Item, Lifetime, Mode};
 use super::{Held, MAX_ATTEMPTS, MAX_REGISTERS, bytes};
 use crate::clock::Clock;
+use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::store::{MIN_REGISTER_MS, REGISTER_GRACE_MS, Register};
@@ -118,7 +118,7 @@ impl Memcached {
             let short: Vec<_> = needs
                 .into_iter()
                 .zip(found)
-                .filter_map(|(need, (held, reply))| self.is_short(namespace, need, held?, reply))
+                .filter_map(|(need, (held, reply))| self.is_short(namespace, need, held?, &reply))
                 .collect();
             if short.is_empty() {
                 return Ok(());
@@ -160,14 +160,14 @@ impl Memcached {
         namespace: &Namespace,
         need: Need,
         held: Held,
-        reply: Reply,
+        reply: &Reply,
     ) -> Option<(Need, Held, u64)> {
         if held.nonces.hard != need.hard {
             return None;
         }
-        let kept = Kept::seen(need.hard, &reply);
+        let kept = Kept::seen(need.hard, reply);
         self.inner.known.learn_held(key(namespace, &need), kept);
-        (left_ms(&reply) < need.left_ms).then_some((need, held, reply.cas))
+        (left_ms(reply) < need.left_ms).then_some((need, held, reply.cas))
     }
 
     /// Stores registers with a later end; returns those that changed meanwhile.
