@@ -10,8 +10,9 @@ use larder::store::{
 use larder::testing::{body, sealed, stamped};
 use larder::{Cache, ErrorKind, Namespace, Result};
 
+use super::proxy::Proxy;
 use super::server::{Server, entry_name, raw, register_name, tag_register_name};
-use super::{eventually, get, large, namespace, put};
+use super::{PATIENCE, eventually, get, large, namespace, put};
 
 pub(super) fn tag(name: &str) -> Register {
     Register::exact(name).unwrap()
@@ -296,6 +297,84 @@ async fn a_load_whose_mark_or_namespace_is_lost_stores_nothing() {
             assert_eq!(store.write_many(&space, &[commit]).await.unwrap(), [false]);
             assert!(!is_there(&store, &space, b"k").await);
         }
+    }
+}
+
+/// Who captures a tag and finds that nothing was invalidated so far must not have found the tag after the next invalidation.
+#[tokio::test]
+async fn the_register_of_all_invalidations_is_captured_last() {
+    let proxy = Proxy::start(large()).await;
+    let builder = Memcached::builder(proxy.address());
+    let ours = builder.response_timeout(PATIENCE).connect().await.unwrap();
+    let theirs = Memcached::connect(large()).await.unwrap();
+    let space = namespace();
+    let (any, registers) = ([Register::any()], [tag("a")]);
+    // Whether it believes that the register is there, or that it is not.
+    for believed in [true, false] {
+        let before = ours.capture(&space, b"k", &any).await.unwrap();
+        if believed {
+            ours.capture(&space, b"k", &registers).await.unwrap();
+            let name = tag_register_name(&space, &registers[0]);
+            raw(&large(), &format!("md {name} b")).await;
+        }
+        let hold = proxy.hold();
+        let capture = tokio::spawn({
+            let (ours, space) = (ours.clone(), space.clone());
+            let names = [any[0].clone(), registers[0].clone()];
+            async move { ours.capture(&space, b"k", &names).await.unwrap() }
+        });
+        hold.reached().await;
+        invalidate(&theirs, &space, &registers, Invalidation::Hard).await;
+        hold.release();
+        let late = capture.await.unwrap();
+        let entry = stamped(&sealed(b"old"), late[1..].to_vec());
+        let put = Write::put(b"k", entry, Expiry::Never);
+        ours.write_many(&space, &[put]).await.unwrap();
+        let is_valid = is_there(&theirs, &space, b"k").await;
+        assert!(late[..1] != before || !is_valid, "believed: {believed}");
+    }
+}
+
+/// An answer that comes late is of the time when it was asked: the entry was valid then, or is not.
+#[tokio::test]
+async fn an_invalidation_between_two_round_trips_is_seen() {
+    let proxy = Proxy::start(large()).await;
+    let builder = Memcached::builder(proxy.address());
+    let ours = builder.response_timeout(PATIENCE).connect().await.unwrap();
+    let theirs = Memcached::connect(large()).await.unwrap();
+    let space = namespace();
+    let registers = [tag("a")];
+    put_tagged(&theirs, &space, b"first", &[], Expiry::Never)
+        .await
+        .unwrap();
+    let present = [Write::touch(b"k", Expiry::Never), Write::delete(b"k")];
+    for write in [None].into_iter().chain(present.map(Some)) {
+        put_tagged(&theirs, &space, b"k", &registers, Expiry::Never)
+            .await
+            .unwrap();
+        // One that does not know what the entry depends on takes two.
+        let fresh = Memcached::builder(proxy.address()).response_timeout(PATIENCE);
+        let ours = match write {
+            None => ours.clone(),
+            Some(_) => fresh.connect().await.unwrap(),
+        };
+        assert!(is_there(&ours, &space, b"first").await);
+        let hold = proxy.hold();
+        let asked = tokio::spawn({
+            let (ours, space, write) = (ours, space.clone(), write.clone());
+            async move {
+                match write {
+                    None => is_there(&ours, &space, b"k").await,
+                    Some(write) => ours.write_many(&space, &[write]).await.unwrap()[0],
+                }
+            }
+        });
+        hold.reached().await;
+        invalidate(&theirs, &space, &registers, Invalidation::Hard).await;
+        theirs.capture(&space, b"k", &registers).await.unwrap();
+        hold.release();
+        assert!(!asked.await.unwrap(), "{write:?}");
+        assert!(!is_there(&theirs, &space, b"k").await, "{write:?}");
     }
 }
 
