@@ -17,7 +17,7 @@ use tokio::sync::{Notify, SetOnce};
 use super::loading::Claim;
 use super::remember::RememberError;
 use crate::error::{Error, ErrorKind};
-use crate::tag::Register;
+use crate::tag::{Register, Selector};
 
 const SHARDS: usize = 16;
 /// The most callers that may wait for one load.
@@ -36,6 +36,8 @@ type Shard = HashMap<Box<[u8]>, Vec<Slot>>;
 struct Slot {
     flavor: Flavor,
     depends: Depends,
+    /// A refresh is waited for only by those who have no value.
+    is_refresh: bool,
     flight: AnyFlight,
 }
 
@@ -49,9 +51,10 @@ pub(super) enum Depends {
 }
 
 impl Depends {
-    fn on_any_of(&self, registers: &[Register]) -> bool {
+    fn on_any_of(&self, selectors: &[Selector]) -> bool {
+        let is_meant = |register| selectors.iter().any(|it| it.means(register));
         match self {
-            Self::On(own) => own.iter().any(|register| registers.contains(register)),
+            Self::On(own) => own.iter().any(is_meant),
             Self::Unknown => true,
         }
     }
@@ -148,12 +151,13 @@ impl Flights {
         lock(&self.shards[index])
     }
 
-    /// Returns whether a flight of this key, schema version and these types can be joined.
+    /// Returns whether a flight of this key, schema version and these types can be joined at once.
     pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8], schema: u32) -> bool {
         let wanted = (TypeId::of::<Flight<V, E>>(), schema);
-        self.shard(key)
-            .get(key)
-            .is_some_and(|flights| flights.iter().any(|slot| slot.flavor == wanted))
+        self.shard(key).get(key).is_some_and(|flights| {
+            let joinable = |slot: &Slot| slot.flavor == wanted && !slot.is_refresh;
+            flights.iter().any(joinable)
+        })
     }
 
     /// Joins the flight of this key, schema version and these types, or starts one.
@@ -164,7 +168,7 @@ impl Flights {
         self: &Arc<Self>,
         key: &[u8],
         schema: u32,
-        depends: &Depends,
+        (depends, is_refresh): (&Depends, bool),
     ) -> Result<Entered<V, E>, Error>
     where
         V: Send + Sync + 'static,
@@ -193,6 +197,7 @@ impl Flights {
         shard.entry(key.into()).or_default().push(Slot {
             flavor: wanted,
             depends: depends.clone(),
+            is_refresh,
             flight: Arc::clone(&flight) as _,
         });
         drop(shard);
@@ -242,11 +247,11 @@ impl Flights {
         keys
     }
 
-    /// Lets nobody join the flights whose values depend on one of these registers, or may do so.
-    pub(super) fn forget_depending(&self, registers: &[Register]) {
+    /// Lets nobody join the flights whose values depend on what is meant, or may do so.
+    pub(super) fn forget_depending(&self, selectors: &[Selector]) {
         for shard in &self.shards {
             lock(shard).retain(|_, flights| {
-                flights.retain(|slot| !slot.depends.on_any_of(registers));
+                flights.retain(|slot| !slot.depends.on_any_of(selectors));
                 !flights.is_empty()
             });
         }
@@ -398,7 +403,7 @@ mod tests {
 
     fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
         let depends = Depends::On([Register::new(b'=', b"t")].into());
-        flights.enter(b"k", 0, &depends).unwrap()
+        flights.enter(b"k", 0, (&depends, false)).unwrap()
     }
 
     fn is_idle(flights: &Flights) -> bool {
@@ -459,15 +464,16 @@ mod tests {
         let Entered::Leads(_pilot, _waits) = enter(&flights) else {
             panic!("the first one leads")
         };
-        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        let means = |tag| [Selector::parse(tag).unwrap()];
+        flights.forget_depending(&means("other"));
         assert!(flights.is_joinable::<u32, String>(b"k", 0));
-        flights.forget_depending(&[Register::new(b'=', b"t")]);
+        flights.forget_depending(&means("[st]"));
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-        let unknown = flights.enter::<u32, String>(b"k", 0, &Depends::Unknown);
+        let unknown = flights.enter::<u32, String>(b"k", 0, (&Depends::Unknown, false));
         let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
             panic!("a new one leads")
         };
-        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        flights.forget_depending(&means("other"));
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
     }
 

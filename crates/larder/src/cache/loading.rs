@@ -98,8 +98,16 @@ impl Loading {
         !matches!(self.right, Right::Nothing)
     }
 
+    /// Returns what must still hold when the value is stored; `None`: it must not be.
+    pub(super) fn condition(&self) -> Option<Condition> {
+        match self.right {
+            Right::Mark(id) | Right::Entry(id) => Some(Condition::IfUnchanged(id)),
+            Right::Tier | Right::Nothing => None,
+        }
+    }
+
     /// Returns the token of the mark that it has left.
-    fn mark(&self) -> Option<u64> {
+    pub(super) fn mark(&self) -> Option<u64> {
         match self.right {
             Right::Mark(token) => Some(token),
             _ => None,
@@ -170,7 +178,8 @@ impl Inner {
         }
     }
 
-    async fn beginning(
+    /// Asks the store to begin a load; the entry is there in spite of all.
+    pub(super) async fn beginning(
         &self,
         key: &[u8],
         options: &LoadOptions,
@@ -405,6 +414,15 @@ impl Inner {
             drop(self.store.write_many(&self.namespace, unmarks).await);
         }
         sent
+    }
+
+    /// Takes a mark back, so that others may load at once; else it ends with its lease.
+    pub(super) async fn unmark(&self, key: &[u8], token: u64) {
+        drop(
+            self.store
+                .write_many(&self.namespace, &[unmark(key, token)])
+                .await,
+        );
     }
 
     /// Puts what was stored into the local tier, unless something has overtaken it.

@@ -6,7 +6,6 @@
 
 mod builder;
 mod counter;
-mod fenced;
 mod flight;
 mod flusher;
 mod fly;
@@ -17,6 +16,7 @@ mod listing;
 mod loader;
 mod loading;
 mod local;
+mod ordered;
 mod put;
 mod raw;
 mod read;
@@ -24,6 +24,8 @@ mod ready;
 mod remember;
 mod remember_many;
 mod sealed;
+mod settle;
+mod snapshot;
 mod sorted_set;
 mod stats;
 mod stripe;
@@ -45,6 +47,7 @@ pub use self::ready::MaybeReady;
 pub use self::remember::{Remember, RememberError};
 pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
+pub use self::snapshot::Snapshot;
 pub use self::sorted_set::{AddMembers, SortedSet};
 pub use self::stats::{CacheStats, Counts, MissReasons};
 pub use self::tag_stats::{TagCount, TagStats};
@@ -112,6 +115,7 @@ struct Inner {
     /// Which registers the loaders of keys named last.
     learnt: Learnt,
     locks: Locks,
+    settler: settle::Settler,
     counters: Counters,
     flusher: flusher::Flusher,
 }

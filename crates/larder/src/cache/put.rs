@@ -108,9 +108,7 @@ impl Inner {
         };
         let mut header = Header::new(Encoding::Codec(codec), now_ms, ttl_ms);
         header.schema = options.schema;
-        if let Some(fence) = options.fence {
-            super::fenced::stamp(&mut header, fence);
-        }
+        options.order.stamp(&mut header);
         self.pack(header, &plain)
     }
 

@@ -84,7 +84,8 @@ impl Cache {
     /// so a caller who goes away disturbs nobody. A loader's panic is an error for all who wait. A value that a change of
     /// the key overtakes while it is loaded, in whatever process, is returned to those who began before and is not stored:
     /// a `set`, `delete`, `clear` or an invalidation of one of its tags. Of loads in several processes one stores its value.
-    /// A value that cannot be stored is returned, and the failure counted.
+    /// A value that cannot be stored is returned, and the failure counted. A stale one, see [`Cache::mark_stale_tags`], is
+    /// returned at once and loaded anew in the background.
     ///
     /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
     ///
@@ -267,9 +268,12 @@ impl Inner {
         let since = self.flights.moment();
         loop {
             if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
-                && let Some(value) = self.read_shared::<V>(key, schema).await?
+                && let Some(found) = self.read_shared::<V>(key, schema).await?
             {
-                return Ok(value);
+                if found.is_stale {
+                    self.refresh::<F, Fut, V, E>(key, &depends, loader, options)?;
+                }
+                return Ok(found.value);
             }
             let entered = self.enter::<V, E>(key.as_bytes(), schema, &depends, since);
             match entered.await? {
@@ -289,6 +293,32 @@ impl Inner {
         }
     }
 
+    /// Loads a value anew in the background, unless that is being done.
+    fn refresh<F, Fut, V, E>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_>,
+        depends: &Depends,
+        loader: F,
+        options: LoadOptions,
+    ) -> Result<()>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let (schema, key) = (options.write.schema, key.to_key()?);
+        let entered = self
+            .flights
+            .enter::<V, E>(key.as_bytes(), schema, (depends, true));
+        // Who has a value does not mind how many wait for the next.
+        if let Ok(Entered::Leads(pilot, _)) = entered {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.fly(pilot, key, loader, options).await });
+        }
+        Ok(())
+    }
+
     /// Joins a flight that nothing has overtaken before this call began, or starts one.
     pub(super) async fn enter<V, E>(
         &self,
@@ -302,7 +332,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         loop {
-            let entered = self.flights.enter::<V, E>(key, schema, depends)?;
+            let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
             let Entered::Joins(waiter) = entered else {
                 return Ok(entered);
             };

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::flight::{Entered, Outcome, Pilot};
 use super::loader::run_loader;
 use super::loading::{Begun, Loaded};
+use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
 use super::tags::Tags;
@@ -25,7 +26,8 @@ impl Cache {
     /// Returns one value per key, same order, loading all that are missing in one run of the loader.
     ///
     /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
-    /// for, which is not stored. Keys that another task is loading already are waited for.
+    /// for, which is not stored. Keys that another task is loading already are waited for. What is stale, see
+    /// [`Cache::mark_stale_tags`], counts as missing.
     ///
     /// Cost: three round trips besides the load.
     ///
@@ -163,7 +165,9 @@ impl Inner {
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
         let since = self.flights.moment();
-        let mut values = self.read_many::<V>(&names, options.write.schema).await?;
+        let found = self.read_many::<V>(&names, options.write.schema).await?;
+        let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
+        let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
         for (index, name) in names.iter().enumerate() {
             if values[index].is_some() || waiters.contains_key(name) {

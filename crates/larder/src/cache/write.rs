@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::Cache;
+use super::ordered::Order;
 use super::ready::MaybeReady;
+use super::snapshot::Snapshot;
 use super::tags::Tags;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRef};
@@ -19,7 +21,7 @@ pub(super) struct WriteOptions {
     pub(super) ttl: Ttl,
     pub(super) jitter: f64,
     pub(super) schema: u32,
-    pub(super) fence: Option<u64>,
+    pub(super) order: Order,
 }
 
 impl WriteOptions {
@@ -29,7 +31,7 @@ impl WriteOptions {
             ttl: Ttl::Default,
             jitter: cache.inner.jitter,
             schema: cache.schema,
-            fence: None,
+            order: Order::default(),
         }
     }
 
@@ -63,6 +65,7 @@ impl Cache {
             value,
             tags: Tags::default(),
             options: WriteOptions::new(self),
+            snapshot: None,
         }
     }
 
@@ -144,6 +147,7 @@ pub struct Set<'a, V: ?Sized> {
     value: &'a V,
     tags: Tags,
     options: WriteOptions,
+    snapshot: Option<Snapshot>,
 }
 
 impl<V: ?Sized> Set<'_, V> {
@@ -183,7 +187,25 @@ impl<V: ?Sized> Set<'_, V> {
     ///
     /// [`LockGuard::fence`]: crate::lock::LockGuard::fence
     pub fn fence(mut self, fence: u64) -> Self {
-        self.options.fence = Some(fence);
+        self.options.order.fence = Some(fence);
+        self
+    }
+
+    /// Refuses to store, with `Conflict`, over an entry that was stored with this version or a greater one: of changes that
+    /// come in any order, such as messages, the newest stays.
+    ///
+    /// The version is kept in the entry, for as long as that lives, as a [fence](Self::fence) is, at the same cost. It orders
+    /// such writes among themselves and closes no race with a delete or an invalidation, after which there is nothing to
+    /// compare with: for that there is [`Set::snapshot`].
+    pub fn version(mut self, version: u64) -> Self {
+        self.options.order.version = Some(version);
+        self
+    }
+
+    /// Stores only if nothing has overtaken the snapshot, else refuses with `Conflict`; see [`Cache::snapshot`]. The entry
+    /// gets the snapshot's tags. Cost: one round trip.
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
         self
     }
 }
@@ -209,14 +231,23 @@ where
                 return MaybeReady::ready(Err(inner.tagged(error, "set", self.key.as_bytes())));
             }
         };
-        if let Some(fence) = self.options.fence {
+        let (order, snapshot) = (self.options.order, self.snapshot);
+        if order.is_asked_for() || snapshot.is_some() {
             return MaybeReady::slow(async move {
                 let key = self.key.as_bytes();
-                if inner.is_local_only() {
-                    let error = Error::unsupported("fences without a store");
-                    return Err(inner.tagged(error, "set", key));
+                let named = |error| inner.tagged(error, "set", key);
+                match snapshot {
+                    _ if inner.is_local_only() => {
+                        let message = "fences, versions and snapshots without a store";
+                        Err(named(Error::unsupported(message)))
+                    }
+                    Some(_) if order.is_asked_for() => {
+                        let message = "a snapshot goes with neither a fence nor a version";
+                        Err(named(Error::argument(message)))
+                    }
+                    Some(snapshot) => inner.put_by_snapshot(key, prepared, snapshot).await,
+                    None => inner.put_in_order(key, &prepared, order).await,
                 }
-                inner.put_fenced(key, &prepared, fence).await
             });
         }
         if inner.is_local_only() {
@@ -272,6 +303,7 @@ where
             value,
             tags,
             options,
+            ..
         } = self.0;
         let inner = &cache.inner;
         let prepared = key.checked().and_then(|_| inner.prepare(value, &options));

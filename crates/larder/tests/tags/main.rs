@@ -9,6 +9,10 @@ mod rig;
 mod bounds;
 mod listed;
 mod loads;
+mod patterns;
+mod settling;
+mod snapshots;
+mod soft;
 mod switch;
 mod views;
 
