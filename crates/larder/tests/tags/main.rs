@@ -13,6 +13,7 @@ mod patterns;
 mod settling;
 mod snapshots;
 mod soft;
+mod stampede;
 mod switch;
 mod views;
 
