@@ -181,8 +181,15 @@ store_conformance!(redis_cluster_store, cluster().await);
 store_conformance!(redis_sentinel_store, sentinel().await);
 
 #[cfg(feature = "memcached")]
+fn patient_memcached(address: String) -> larder::store::MemcachedBuilder {
+    let long = std::time::Duration::from_secs(20);
+    let builder = larder::store::Memcached::builder(address);
+    builder.connect_timeout(long).response_timeout(long)
+}
+
+#[cfg(feature = "memcached")]
 async fn memcached(variable: &str, connections: usize) -> StoreUnderTest {
-    let builder = larder::store::Memcached::builder(server(variable));
+    let builder = patient_memcached(server(variable));
     let store = builder.connections(connections).connect().await;
     StoreUnderTest::new(store.expect("a connection to the server"))
 }
@@ -190,7 +197,7 @@ async fn memcached(variable: &str, connections: usize) -> StoreUnderTest {
 #[cfg(feature = "memcached")]
 async fn memcached_in_manual_time() -> StoreUnderTest {
     let time = ManualClock::new();
-    let builder = larder::store::Memcached::builder(server("LARDER_TEST_MEMCACHED"));
+    let builder = patient_memcached(server("LARDER_TEST_MEMCACHED"));
     let store = builder.clock(time.clock()).connect().await;
     StoreUnderTest::new(store.expect("a connection to the server")).time(time)
 }

@@ -14,6 +14,8 @@ mod file;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod host;
 mod janitor;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod known;
 #[cfg(all(
     test,
     feature = "file",

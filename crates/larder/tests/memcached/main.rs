@@ -15,6 +15,8 @@ mod locks;
 mod proxy;
 mod server;
 mod status;
+mod tag_history;
+mod tags;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use larder::Namespace;
+use larder::store::Register;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -122,6 +123,11 @@ pub(super) fn lock_name(space: &Namespace, lock: &[u8]) -> String {
 /// Returns the name of a namespace's register on the wire.
 pub(super) fn register_name(space: &Namespace) -> String {
     name(b"g", space, b"")
+}
+
+/// Returns the name of a register of a tag on the wire; short ones only.
+pub(super) fn tag_register_name(space: &Namespace, register: &Register) -> String {
+    name(b"r", space, register.as_bytes())
 }
 
 fn name(kind: &[u8], space: &Namespace, key: &[u8]) -> String {

@@ -7,6 +7,7 @@
 mod rig;
 
 mod bounds;
+mod listed;
 mod loads;
 mod patterns;
 mod settling;

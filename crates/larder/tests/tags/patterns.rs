@@ -103,7 +103,22 @@ async fn bad_patterns_are_refused(rig: Rig) {
     }
 }
 
-on_every_store! {
+#[tokio::test]
+async fn a_store_that_lists_nothing_refuses_patterns_and_changes_nothing() {
+    let cache = crate::rig::memcached().await.cache();
+    cache.set("k", "v").tags(["a:1:b", "t"]).await.unwrap();
+    for pattern in ["a:?:b", "*"] {
+        let refused = cache.invalidate_tags(["t", pattern]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{pattern}");
+    }
+    let refused = cache.invalidate_tags(["t"]).with_keys(1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(get(&cache, "k").await.is_some());
+    cache.invalidate_tags(["a:*"]).await.unwrap();
+    assert_eq!(get(&cache, "k").await, None);
+}
+
+on_listing_stores! {
     a_pattern_reaches_the_tags_that_match
     a_pattern_reaches_more_tags_than_one_page
     a_load_that_learns_of_a_matching_tag_is_overtaken

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::cache::Builder;
-use larder::store::{File, Redis, RedisBuilder, Sqlite, Store};
+use larder::store::{File, Memcached, Redis, RedisBuilder, Sqlite, Store};
 use larder::{Cache, MemoryStore};
 use tempfile::TempDir;
 
@@ -60,6 +60,14 @@ pub(crate) async fn redis_cluster() -> Rig {
     Rig::new(patient(builder).connect().await.unwrap(), None)
 }
 
+/// Lists nothing: neither keys nor tags.
+pub(crate) async fn memcached() -> Rig {
+    let long = Duration::from_secs(20);
+    let builder = Memcached::builder(server("LARDER_TEST_MEMCACHED"));
+    let builder = builder.connect_timeout(long).response_timeout(long);
+    Rig::new(builder.connect().await.unwrap(), None)
+}
+
 /// The tests say nothing of time limits, and the machine may be busy.
 fn patient(builder: RedisBuilder) -> RedisBuilder {
     let long = Duration::from_secs(20);
@@ -73,6 +81,13 @@ fn server(variable: &str) -> String {
 
 /// Makes a test for each store of each of these functions, which take a rig.
 macro_rules! on_every_store {
+    ($($test:ident)*) => {
+        on_these_stores!([memory sqlite file redis redis_cluster memcached] [$($test)*]);
+    };
+}
+
+/// As `on_every_store`, of those that list keys and tags.
+macro_rules! on_listing_stores {
     ($($test:ident)*) => {
         on_these_stores!([memory sqlite file redis redis_cluster] [$($test)*]);
     };

@@ -8,6 +8,7 @@ use super::server::{Options, Server};
 use super::{Inner, Memcached, NAME};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::store::known::Known;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -117,6 +118,7 @@ impl Builder {
                 inner: Arc::new(Inner {
                     server: Server::new(self.options),
                     registers: Registers::default(),
+                    known: Known::default(),
                     clock: self.clock,
                     bells: Arc::default(),
                 }),

@@ -1,13 +1,15 @@
 //! Items as stored: a small frame around the sealed entry, and the names they are stored under.
 //!
 //! ```text
-//! kind u8 | stamp u64 | expires at ms u64 (0: never) | if hashed: key length u16, full key | sealed entry
+//! kind u8 | stamp u64 | expires at ms u64 (0: never) | if hashed: key length u16, full key | value
 //! ```
 //! Numbers are little endian. An entry counts only while its stamp is the value of the namespace's register, which is
-//! a frame without an entry. Memcached's own expiry has whole seconds, so the frame's is the truth.
+//! a frame without a value. The value of an entry is the sealed envelope; that of a register of a tag, its two numbers,
+//! under the stamp of the namespace when they were made. Memcached's own expiry has whole seconds, so the frame's is the truth.
 //!
 //! No byte of a user reaches the command line: names of up to 180 bytes travel as base64 (Memcached decodes them),
-//! longer ones as a hash, with the full name in the frame to tell a collision from a hit.
+//! longer ones as a hash, with the full name in the frame to tell a collision from a hit. So do the names of registers of
+//! tags: of two with the same hash, each is missing while the other is there, and what is missing makes no entry valid.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +17,7 @@ use bytes::{Buf, Bytes};
 
 use crate::envelope::MAX_ENTRY_BYTES;
 use crate::key::{MAX_KEY_BYTES, Namespace};
+use crate::store::Register;
 
 /// The longest name that travels as itself: 240 characters of base64, under Memcached's limit of 250.
 const MAX_PLAIN_BYTES: usize = 180;
@@ -27,18 +30,19 @@ pub(super) const MAX_FRAME_BYTES: usize = MAX_ENTRY_BYTES + FIXED_BYTES + 2 + u1
 const ITEM_OVERHEAD_BYTES: usize = 59;
 
 /// What an item is; the first byte of its name and of its frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 enum Kind {
     Entry = b'e',
     Register = b'g',
+    TagRegister = b'r',
     Lock = b'l',
     Fences = b'f',
     HoldTimes = b't',
 }
 
 /// The name of an item: kind, namespace, `:` and key. It is put together where it is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct ItemKey<'a> {
     kind: Kind,
     namespace: &'a [u8],
@@ -61,6 +65,15 @@ impl<'a> ItemKey<'a> {
             kind: Kind::Register,
             namespace: namespace.as_bytes(),
             key: b"",
+        }
+    }
+
+    /// Returns the name of a register of a tag.
+    pub(super) fn tag_register(namespace: &'a Namespace, register: &'a Register) -> Self {
+        Self {
+            kind: Kind::TagRegister,
+            namespace: namespace.as_bytes(),
+            key: register.as_bytes(),
         }
     }
 
@@ -141,6 +154,7 @@ impl<'a> ItemKey<'a> {
         let kind: &[u8] = match self.kind {
             Kind::Entry => b"e",
             Kind::Register => b"g",
+            Kind::TagRegister => b"r",
             Kind::Lock => b"l",
             Kind::Fences => b"f",
             Kind::HoldTimes => b"t",

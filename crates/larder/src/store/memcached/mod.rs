@@ -4,7 +4,7 @@
 //! get = mg entry + mg register, one write, one read      put = ms entry + mg register
 //! clear = md register                                    conditions = mg with version, judge, ms with that version
 //! ```
-//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`mod@write`] and [`step`] how conditions are
+//! [`frame`] says how items look, [`register`] how namespaces are cleared, [`tags`] what else entries depend on, [`mod@write`] and [`step`] how conditions are
 //! kept; [`pipe`] and [`driver`] put the commands of all tasks on one connection, [`server`] opens it and guards it with
 //! a breaker; [`reply`] and [`request`] speak the protocol. Every reply must repeat the token of its command, misses
 //! too, as Memcached 1.6.18 does.
@@ -22,6 +22,7 @@ mod request;
 mod server;
 mod stats;
 mod step;
+mod tags;
 mod write;
 
 use std::sync::Arc;
@@ -33,7 +34,12 @@ use self::frame::{ItemKey, MAX_NAMESPACE_BYTES};
 use self::locks::Locks;
 use self::register::Registers;
 use self::server::Server;
-use super::{Capabilities, Entry, NodeStatus, Store, StoreStats, Write};
+use self::tags::Kept;
+use super::known::Known;
+use super::{
+    Capabilities, Entry, Invalidated, Invalidation, NodeStatus, Register, Stamp, Store, StoreStats,
+    Write,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
@@ -49,14 +55,19 @@ const NAME: &str = "memcached";
 /// # Cost
 /// A get, a put and a delete take one round trip each; a write with a condition, one that keeps the expiry and a
 /// touch take two, more while others change the same key. A bulk call takes what its dearest write takes, and one
-/// round trip more for each 256 keys or 4 MiB per connection.
+/// round trip more for each 256 keys or 4 MiB per connection. What depends on tags takes one more where this process does
+/// not know on which, and a put under tags takes two: it captures them first.
 ///
 /// # Beyond the guarantees of every store
 /// The order of one key's writes holds within a connection. After a connection was given up (two timeouts in a row),
 /// the server may still carry out what it had received on it, also after writes on the next one; and with several
-/// connections, so may a `clear` whose future was dropped. A put dropped half-way just after another process cleared the
+/// connections, so may a `clear` or an invalidation whose future was dropped. A put dropped half-way just after another process cleared the
 /// namespace may leave its key absent. A delete that meets the very first put over an entry that was cleared or has expired
-/// removes it and may report that there was none.
+/// removes it and may report that there was none, and so does one that meets the value of a load; one that meets a load
+/// that just begins ends it and may report an entry.
+///
+/// # Tags
+/// Each is an item of its own: one that is evicted takes the entries along that depend on it. Nothing is listed.
 ///
 /// # Locks
 /// Advisory: the server may evict a lock, or be restarted, while somebody holds it. A lease lasts up to three seconds longer
@@ -78,6 +89,8 @@ pub struct Memcached {
 struct Inner {
     server: Server,
     registers: Registers,
+    /// What entries are believed to depend on, and what registers of tags held.
+    known: Known<Kept>,
     clock: Clock,
     /// Who waits for a lock in this process.
     bells: Arc<Bells>,
@@ -126,6 +139,7 @@ impl Store for Memcached {
             counters: true,
             sorted_sets: true,
             locks: true,
+            tags: true,
             ..Capabilities::default()
         }
     }
@@ -173,6 +187,28 @@ impl Store for Memcached {
         check_namespace(namespace)?;
         let cleared = self.delete_register(namespace).await;
         cleared.map_err(|error| error.store(NAME))
+    }
+
+    async fn capture(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        registers: &[Register],
+    ) -> Result<Vec<Stamp>> {
+        check_namespace(namespace)?;
+        let captured = self.capture_all(namespace, key, registers).await;
+        captured.map_err(|error| error.store(NAME).key(key))
+    }
+
+    async fn invalidate(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<Invalidated> {
+        check_namespace(namespace)?;
+        let invalidated = self.invalidate_all(namespace, registers, how).await;
+        invalidated.map_err(|error| error.store(NAME))
     }
 
     async fn stats(&self) -> Result<StoreStats> {

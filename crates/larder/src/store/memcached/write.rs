@@ -9,8 +9,12 @@
 //! others   Look: mg with version + register -> judge -> Swap or Remove with that version -> done
 //!            ^-------------------------------------------------- it changed meanwhile
 //! ```
+//! Whatever reads an item reads the registers of tags that it is believed to depend on with it. If it depends on others, they
+//! are read by one more step, `Weigh`, before it is judged; see [`super::tags`] for why that is not too late.
+//!
 //! A swap under the register that its item was judged by needs no second look at it: the item did not change since, so
-//! if the namespace was cleared in between, the write took place just before, with the stamp that the clear made void.
+//! if the namespace was cleared in between, the write took place just before, with the stamp that the clear made void. So
+//! it did if a tag was invalidated: what it stored is invalid, too, where it was stamped before.
 
 use std::collections::HashSet;
 
@@ -22,15 +26,17 @@ use super::pipe::Pipe;
 use super::register::{register_value, unexpected};
 use super::request::MAX_COMMANDS;
 use super::step::{Seen, Task};
+use super::tags::{Fetched, MAX_REGISTERS, needs};
+use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
-use crate::store::{Change, MAX_CAS_ATTEMPTS, Write, conflict};
+use crate::store::{Change, MAX_CAS_ATTEMPTS, Register, Write, conflict};
 
 /// Bytes sent in one round trip, unless a single value is larger.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Writes sent in one round trip; a delete takes two commands.
 const MAX_BATCH_WRITES: usize = 256;
-const _: () = assert!(2 * MAX_BATCH_WRITES < MAX_COMMANDS);
+const _: () = assert!(2 * MAX_BATCH_WRITES + MAX_REGISTERS < MAX_COMMANDS);
 
 impl Memcached {
     /// Applies writes, those of one key one after the other.
@@ -73,7 +79,7 @@ impl Memcached {
     async fn apply_wave(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
         let mut tasks: Vec<_> = writes
             .iter()
-            .map(|write| Task::new(namespace, write))
+            .map(|write| Task::new(namespace, write, |key| self.inner.known.registers(key)))
             .collect();
         for round in 0..MAX_CAS_ATTEMPTS {
             let undecided = tasks.iter_mut().filter(|task| task.is_undecided());
@@ -85,6 +91,7 @@ impl Memcached {
                 lanes[self.lane(&task.key)].push(task);
             }
             if lanes.iter().all(Vec::is_empty) {
+                self.keep_stored(namespace, &mut tasks).await;
                 return Ok(tasks.iter().map(Task::was_applied).collect());
             }
             if round > 2 {
@@ -137,20 +144,29 @@ impl Memcached {
     ) -> Result<()> {
         let register = ItemKey::register(namespace);
         let now_ms = self.inner.clock.now_ms();
+        let tags = registers(tasks);
         let build = |pipe: &Pipe| {
             let bytes: usize = tasks.iter().map(|task| task.bytes()).sum();
             let mut batch = pipe.batch(bytes);
             for task in tasks.iter() {
                 task.write_to(&mut batch, stamp, now_ms);
             }
+            for name in &tags {
+                batch.get(&ItemKey::tag_register(namespace, name));
+            }
             batch.get(&register);
             batch
         };
-        let replies = self.inner.server.call(lane, build).await?;
-        let Some((register_reply, mut replies)) = replies.split_last() else {
+        let mut replies = self.inner.server.call(lane, build).await?;
+        let register_reply = replies.pop().ok_or_else(unexpected)?;
+        let own: usize = tasks.iter().map(|task| task.commands()).sum();
+        if replies.len() != own + tags.len() {
             return Err(unexpected());
-        };
-        let value = register_value(&register, register_reply)?;
+        }
+        let mut fetched = Fetched::default();
+        fetched.take(namespace, &tags, replies.drain(own..))?;
+        let mut replies = &replies[..];
+        let value = register_value(&register, &register_reply)?;
         if value != self.inner.registers.known(namespace) {
             self.inner.registers.note(namespace, value);
         }
@@ -158,6 +174,7 @@ impl Memcached {
             register: value,
             used: stamp,
             now_ms: self.inner.clock.now_ms(),
+            fetched: &fetched,
         };
         for task in tasks.iter_mut() {
             let (own, others) = replies
@@ -169,6 +186,31 @@ impl Memcached {
         }
         Ok(())
     }
+
+    /// Keeps the registers of what was stored for longer than that, and remembers them.
+    async fn keep_stored(&self, namespace: &Namespace, tasks: &mut [Task<'_>]) {
+        let mut wanted = Vec::new();
+        for task in tasks {
+            let Some(stored) = task.take_stored() else {
+                continue;
+            };
+            self.inner.known.learn_from(task.key, &stored.value);
+            if envelope::has_stamps(&stored.value) {
+                let now_ms = self.inner.clock.now_ms();
+                wanted.extend(needs(&stored.value, stored.expires_at_ms, now_ms));
+            }
+        }
+        if !wanted.is_empty() {
+            self.keep(namespace, wanted).await;
+        }
+    }
+}
+
+/// Returns the registers that tasks want to be read, each once.
+fn registers(tasks: &[&mut Task<'_>]) -> Vec<Register> {
+    let all = tasks.iter().flat_map(|task| task.registers());
+    let mut seen = HashSet::new();
+    all.filter(|name| seen.insert(*name)).cloned().collect()
 }
 
 /// Returns how many writes at the front are of different keys.
@@ -185,10 +227,11 @@ fn distinct_keys(writes: &[Write<'_>]) -> usize {
 
 /// Returns how many tasks at the front go into one batch: at least one.
 fn batch_len(tasks: &[&mut Task<'_>]) -> usize {
-    let mut bytes = 0;
+    let (mut bytes, mut registers) = (0, 0);
     let fits = |task: &&&mut Task<'_>| {
         bytes += task.bytes();
-        bytes <= MAX_BATCH_BYTES
+        registers += task.registers().len();
+        bytes <= MAX_BATCH_BYTES && registers <= MAX_REGISTERS
     };
     let fitting = tasks.iter().take(MAX_BATCH_WRITES).take_while(fits);
     fitting.count().max(1)

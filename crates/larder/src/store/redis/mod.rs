@@ -45,13 +45,13 @@ use tokio::sync::Semaphore;
 pub use self::builder::Builder;
 
 use self::keys::Buckets;
-use self::known::Known;
 use self::listing::Wanted;
 use self::locks::{Ears, Leases};
 use self::queue::Queue;
 use self::ready::Readiness;
 use self::spaces::Spaces;
 use self::tags::Target;
+use super::known::Known;
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
     Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut, Store,
@@ -63,6 +63,7 @@ use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::redis_conn::{Call, Link};
+use crate::tag::Nonces;
 
 /// A store on Redis 6.2 or later, or on a server that speaks as it does. Cheap to clone.
 ///
@@ -119,7 +120,7 @@ struct Inner {
     link: Link,
     buckets: Buckets,
     spaces: Spaces,
-    known: Known,
+    known: Known<Nonces>,
     gets: Queue<combine::Waiting>,
     puts: Queue<puts::Waiting>,
     readiness: Readiness,

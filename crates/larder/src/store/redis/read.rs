@@ -165,7 +165,7 @@ impl Inner {
             let met = live(entries.next()?, register.as_ref())?;
             let met = judged(met, &seen)?;
             if met.is_open || !asked.registers.is_empty() {
-                self.known.learn_from(&asked.entry, &met.entry);
+                self.known.learn_from(&asked.entry, &met.entry.value);
             }
             Some(met)
         });

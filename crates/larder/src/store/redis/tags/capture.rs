@@ -74,7 +74,7 @@ impl Inner {
         let space = self.spaces.of(namespace, &self.buckets);
         let place = self.place(&space, namespace, to.key);
         let keys: Vec<_> = names.iter().map(|name| place.tag_register(name)).collect();
-        let mut held: Vec<Option<Nonces>> = keys.iter().map(|key| self.known.nonces(key)).collect();
+        let mut held: Vec<Option<Nonces>> = keys.iter().map(|key| self.known.held(key)).collect();
         for _ in 0..MAX_PUTS {
             let fresh: Vec<_> = names.iter().map(|_| fresh_numbers()).collect();
             let guess = held.iter().zip(&fresh);
@@ -147,7 +147,7 @@ impl Inner {
 
     pub(super) fn learn_all(&self, keys: &[Vec<u8>], held: &[Nonces]) {
         for (key, nonces) in keys.iter().zip(held) {
-            self.known.learn_nonces(key, *nonces);
+            self.known.learn_held(key, *nonces);
         }
     }
 }
