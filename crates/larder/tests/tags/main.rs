@@ -8,6 +8,7 @@ mod rig;
 
 mod bounds;
 mod loads;
+mod peers;
 mod switch;
 mod views;
 
