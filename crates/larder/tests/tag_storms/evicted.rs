@@ -14,11 +14,7 @@ const BODY_BYTES: usize = 8192;
 const CONNECTIONS_BYTES: u64 = 1 << 20;
 
 fn storm(server: &RedisServer) -> Outcome {
-    let plan = Plan {
-        keys: KEYS,
-        body_bytes: BODY_BYTES,
-        ..Plan::of(crate::PROCESSES)
-    };
+    let plan = Plan::of(crate::PROCESSES).with_keys(KEYS, BODY_BYTES);
     let (_keeps, dir) = store_dir();
     std::fs::write(dir.join(ADDRESS), server.url()).unwrap();
     rage_in(Kind::Redis, plan, &dir)

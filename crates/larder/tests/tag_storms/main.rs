@@ -29,6 +29,8 @@ use self::plan::{Plan, operations};
 use self::storm::rage;
 
 const PROCESSES: u64 = 4;
+/// How often a short storm may fail to notice what is wrong.
+const CHANCES: usize = 8;
 
 /// Makes the tests of each store: without and with losses, where something can lose registers behind its back.
 macro_rules! storms {
@@ -93,9 +95,12 @@ fn lost_registers_make_misses(kind: Kind, _loses: &str) {
 /// The widespread design of a set of keys per tag does not pass.
 #[test]
 fn key_sets_are_caught() {
-    let outcome = rage(Kind::KeySets, Plan::of(1));
-    outcome.report(Kind::KeySets.name());
-    assert!(!outcome.outdated.is_empty(), "nothing outdated was read");
+    let is_caught = |_| {
+        let outcome = rage(Kind::KeySets, Plan::of(1));
+        outcome.report(Kind::KeySets.name());
+        !outcome.outdated.is_empty()
+    };
+    assert!((0..CHANCES).any(is_caught), "nothing outdated was read");
 }
 
 /// What a child process runs; see [`child::Child::start`]. Does nothing in any other.

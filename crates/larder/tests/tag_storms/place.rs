@@ -95,11 +95,17 @@ fn redis_url(dir: &Path) -> String {
     std::fs::read_to_string(dir.join(ADDRESS)).unwrap_or_else(|_| server(REDIS))
 }
 
-/// Storms say nothing of time limits, and the machine is busy with them.
+/// Storms say nothing of time limits, and the machine is so busy with them that servers may be found at a later attempt only.
 async fn connect(builder: RedisBuilder) -> Arc<dyn Store> {
     let long = Duration::from_secs(20);
     let builder = builder.connect_timeout(long).response_timeout(long);
-    Arc::new(builder.connect().await.unwrap())
+    for _ in 0..20 {
+        match builder.clone().connect().await {
+            Ok(store) => return Arc::new(store),
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+    }
+    panic!("the servers cannot be found");
 }
 
 fn server(variable: &str) -> String {

@@ -6,6 +6,7 @@ use std::path::Path;
 const OPERATIONS: &str = "LARDER_TEST_STORM_OPERATIONS";
 /// The short form.
 const FEW: u64 = 6_000;
+const KEYS: u64 = 256;
 const FILE: &str = "plan";
 const TASKS: u64 = 4;
 
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) operations: u64,
     pub(crate) keys: u64,
     pub(crate) body_bytes: usize,
+    /// One operation of so many invalidates a tag.
+    pub(crate) invalidate_every: u64,
     /// One process loses a register for so many of its operations; 0: none are lost.
     pub(crate) loss_every: u64,
 }
@@ -34,13 +37,26 @@ pub(crate) fn operations() -> (u64, bool) {
 impl Plan {
     /// Plans a storm of so many processes and of as many operations as all storms have.
     pub(crate) fn of(processes: u64) -> Self {
+        let (operations, is_long) = operations();
         Self {
             processes,
             tasks: TASKS * 4 / processes,
-            operations: operations().0 / processes,
-            keys: 256,
+            operations: operations / processes,
+            keys: KEYS,
             body_bytes: 16,
+            // Few operations must do without many hits to see enough.
+            invalidate_every: if is_long { 200 } else { 60 },
             loss_every: 0,
+        }
+    }
+
+    /// Has more keys than usual; each is used more seldom, so fewer are invalidated.
+    pub(crate) fn with_keys(self, keys: u64, body_bytes: usize) -> Self {
+        Self {
+            keys,
+            body_bytes,
+            invalidate_every: self.invalidate_every * keys / KEYS,
+            ..self
         }
     }
 
@@ -59,6 +75,7 @@ impl Plan {
             self.operations,
             self.keys,
             self.body_bytes as u64,
+            self.invalidate_every,
             self.loss_every,
         ];
         let words: Vec<_> = words.iter().map(u64::to_string).collect();
@@ -74,7 +91,8 @@ impl Plan {
             operations: words[2],
             keys: words[3],
             body_bytes: words[4] as usize,
-            loss_every: words[5],
+            invalidate_every: words[5],
+            loss_every: words[6],
         }
     }
 }

@@ -17,8 +17,6 @@ use crate::record::{Counts, Event, Record, Recorder};
 const TAGS: u64 = 32;
 /// Tags are `group:tag`, and so many groups there are.
 const GROUPS: u64 = 4;
-/// With so many keys, each hundredth operation may invalidate.
-const FEW_KEYS: u64 = 256;
 const COUNTERS: u64 = 16;
 /// Subjects that are no key.
 const FIRST_COUNTER: u64 = 1 << 32;
@@ -103,6 +101,12 @@ async fn work(storm: Arc<Storm>, task: u64) {
     while storm.goes_on() {
         storm.done.fetch_add(1, SeqCst);
         storm.count(|counts| counts.operations += 1);
+        let rarely = 5 * storm.plan.invalidate_every;
+        match fastrand::u64(..rarely) {
+            0 => storm.invalidate_rarely().await,
+            1..=5 => storm.invalidate().await,
+            _ => {}
+        }
         match fastrand::u32(..1000) {
             0..550 => storm.get(&storm.any_key(), true).await,
             550..850 => storm.remember().await,
@@ -114,8 +118,6 @@ async fn work(storm: Arc<Storm>, task: u64) {
             960..970 => storm.tag_own(own, latest).await,
             970..985 => storm.increment().await,
             985..990 => storm.set_counter().await,
-            990..995 if storm.is_time() => storm.invalidate().await,
-            995 if storm.is_time() => storm.invalidate_rarely().await,
             _ => drop(storm.cache.has(&storm.key().name).await.unwrap()),
         }
         if fastrand::u8(..16) == 0 {
@@ -188,11 +190,6 @@ async fn compute() {
 impl Storm {
     fn goes_on(&self) -> bool {
         self.done.load(SeqCst) < self.plan.operations
-    }
-
-    /// Returns whether to invalidate: the more seldom, the more keys are to be loaded again.
-    fn is_time(&self) -> bool {
-        fastrand::u64(..self.plan.keys) < FEW_KEYS
     }
 
     fn count(&self, count: impl FnOnce(&mut Counts)) {
