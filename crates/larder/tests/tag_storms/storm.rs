@@ -14,7 +14,7 @@ use crate::Kind;
 use crate::child::Child;
 use crate::place;
 use crate::plan::Plan;
-use crate::record::{Counts, Record, own_history, shared_history};
+use crate::record::{Counts, Event, Record, own_history, shared_history};
 use crate::worker;
 
 /// Names a file that gets a row for each storm.
@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) outdated: Vec<OutdatedRead>,
     /// What a process was returned after a change of its own, from before that change.
     pub(crate) joined: Vec<OutdatedRead>,
+    /// All that was noted about the value of the first of them.
+    story: Vec<Event>,
 }
 
 impl Outcome {
@@ -35,10 +37,14 @@ impl Outcome {
         let mut counts = Counts::default();
         records.iter().for_each(|record| counts.add(record.counts));
         let own = |process| own_history(records, process).outdated();
+        let outdated = shared_history(records).outdated();
+        let joined: Vec<_> = (0..records.len()).flat_map(own).collect();
+        let first = outdated.first().or(joined.first());
         Self {
             counts,
-            outdated: shared_history(records).outdated(),
-            joined: (0..records.len()).flat_map(own).collect(),
+            story: first.map_or(Vec::new(), |read| story(records, read)),
+            outdated,
+            joined,
         }
     }
 
@@ -53,8 +59,9 @@ impl Outcome {
 
     /// Checks that nothing outdated was read, and that what was measured was a cache.
     pub(crate) fn assert_sound(&self) {
-        assert_eq!(self.outdated.first(), None, "{self}");
-        assert_eq!(self.joined.first(), None, "{self}");
+        let story = &self.story;
+        assert_eq!(self.outdated.first(), None, "{self}: {story:#?}");
+        assert_eq!(self.joined.first(), None, "{self}: {story:#?}");
         let ratio = self.hit_ratio();
         assert!(ratio > 0.3, "a cache that mostly misses proves nothing");
         assert!(self.counts.invalidations > 0, "nothing was invalidated");
@@ -71,6 +78,18 @@ impl Outcome {
         let mut rows = options.create(true).append(true).open(rows).unwrap();
         writeln!(rows, "{row}").unwrap();
     }
+}
+
+/// Returns what was noted about a value, and about what made it outdated, around that moment.
+fn story(records: &[Record], read: &OutdatedRead) -> Vec<Event> {
+    let told = |event: &&Event| match event {
+        Event::Depends(value, ..) | Event::Read(value, _) | Event::Remembered(value, _) => {
+            *value == read.value
+        }
+        Event::Changed(subject, began, _) => *subject == read.subject && *began == read.changed,
+    };
+    let events = records.iter().flat_map(|record| &record.events);
+    events.filter(told).copied().collect()
 }
 
 impl fmt::Display for Outcome {
