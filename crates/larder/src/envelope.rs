@@ -220,7 +220,6 @@ pub(crate) fn is_readable(entry: &Bytes) -> bool {
 }
 
 /// Returns whether an entry says that it is a sorted set; it need not be intact.
-#[cfg(feature = "redis")]
 pub(crate) fn is_sorted_set(entry: &[u8]) -> bool {
     entry.starts_with(&MAGIC)
         && entry.get(5).copied().and_then(Kind::from_id) == Some(Kind::SortedSet)
@@ -272,19 +271,29 @@ pub(crate) fn carries(entry: &Bytes, register: &Register) -> bool {
     stamps(entry).is_some_and(|stamps| stamps.iter().any(|stamp| stamp.is_of(register)))
 }
 
-/// Returns an intact entry with these stamps of registers in place of those it carries.
+/// Returns an intact entry with these stamps of registers in place of those it carries; its write id stays.
 ///
 /// # Errors
 /// As [`seal`]; `Corrupted`: it is not intact.
 pub(crate) fn restamp(entry: &Bytes, stamps: Vec<Stamp>) -> Result<Bytes> {
+    alter(entry, |header| {
+        header.stamps.retain(|stamp| !stamp.is_of_register());
+        header.stamps.extend(stamps);
+    })
+}
+
+/// Returns an intact entry with a header that `change` has changed.
+///
+/// # Errors
+/// As [`restamp`].
+pub(crate) fn alter(entry: &Bytes, change: impl FnOnce(&mut Header)) -> Result<Bytes> {
     let Envelope {
         mut header,
         body,
         plain_len,
     } = Envelope::open(entry)
         .map_err(|_unreadable| Error::new(ErrorKind::Corrupted, "the entry's bytes are damaged"))?;
-    header.stamps.retain(|stamp| !stamp.is_of_register());
-    header.stamps.extend(stamps);
+    change(&mut header);
     seal(&header, &body, plain_len)
 }
 
@@ -437,7 +446,7 @@ pub(crate) fn increment(
             format!("{value} plus {by} is out of range"),
         )
     })?;
-    header.write_id = fastrand::u64(1..);
+    header.write_id = nonce();
     let body = format_integer(sum);
     Ok((seal(&header, &body, body.len())?, sum))
 }

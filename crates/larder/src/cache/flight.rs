@@ -6,13 +6,15 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::future::Future;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::DefaultHashBuilder;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
+use super::loading::Claim;
 use super::remember::RememberError;
 use crate::error::{Error, ErrorKind};
 use crate::tag::Register;
@@ -34,6 +36,8 @@ type Shard = HashMap<Box<[u8]>, Vec<Slot>>;
 struct Slot {
     flavor: Flavor,
     depends: Depends,
+    /// A refresh is waited for only by those who have no value.
+    is_refresh: bool,
     flight: AnyFlight,
 }
 
@@ -61,6 +65,8 @@ pub(super) struct Flights {
     shards: [Mutex<Shard>; SHARDS],
     /// Counts flights under way, joinable or not.
     active: AtomicUsize,
+    /// Counts moments: the beginnings of calls and of what is sent to the store, in their order.
+    moments: AtomicU64,
     hasher: DefaultHashBuilder,
 }
 
@@ -69,6 +75,50 @@ pub(super) struct Flights {
 pub(super) struct Flight<V, E> {
     state: Mutex<FlightState<V, E>>,
     landed: Notify,
+    standing: Arc<Standing>,
+}
+
+/// Since when callers may take the value of a flight for theirs: it must have begun after any change of before the call.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// When the load began in the store; 0: it has not.
+    begun: AtomicU64,
+    claim: SetOnce<Claim>,
+    /// What the store said when it was last asked whether anything has overtaken the load.
+    proof: tokio::sync::Mutex<Proof>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Proof {
+    /// Nothing had at this moment.
+    Stands(u64),
+    Overtaken,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self::Stands(0)
+    }
+}
+
+impl Standing {
+    /// Notes that the load begins; before anything is sent.
+    pub(super) fn begin(&self, flights: &Flights) {
+        self.begun.store(flights.moment(), SeqCst);
+    }
+
+    /// Notes what the store has granted.
+    pub(super) fn claim(&self, claim: Claim) {
+        drop(self.claim.set(claim));
+    }
+
+    /// Returns whether a call that began at `since` may join without asking anybody.
+    fn is_open_to(&self, since: u64) -> bool {
+        match self.begun.load(SeqCst) {
+            0 => true,
+            begun => since < begun,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +140,7 @@ impl Flights {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             active: AtomicUsize::new(0),
+            moments: AtomicU64::new(1),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -99,12 +150,13 @@ impl Flights {
         lock(&self.shards[index])
     }
 
-    /// Returns whether a flight of this key, schema version and these types can be joined.
+    /// Returns whether a flight of this key, schema version and these types can be joined at once.
     pub(super) fn is_joinable<V: 'static, E: 'static>(&self, key: &[u8], schema: u32) -> bool {
         let wanted = (TypeId::of::<Flight<V, E>>(), schema);
-        self.shard(key)
-            .get(key)
-            .is_some_and(|flights| flights.iter().any(|slot| slot.flavor == wanted))
+        self.shard(key).get(key).is_some_and(|flights| {
+            let joinable = |slot: &Slot| slot.flavor == wanted && !slot.is_refresh;
+            flights.iter().any(joinable)
+        })
     }
 
     /// Joins the flight of this key, schema version and these types, or starts one.
@@ -115,7 +167,7 @@ impl Flights {
         self: &Arc<Self>,
         key: &[u8],
         schema: u32,
-        depends: &Depends,
+        (depends, is_refresh): (&Depends, bool),
     ) -> Result<Entered<V, E>, Error>
     where
         V: Send + Sync + 'static,
@@ -138,11 +190,13 @@ impl Flights {
         let flight = Arc::new(Flight {
             state: Mutex::new(state),
             landed: Notify::new(),
+            standing: Arc::default(),
         });
         self.active.fetch_add(1, SeqCst);
         shard.entry(key.into()).or_default().push(Slot {
             flavor: wanted,
             depends: depends.clone(),
+            is_refresh,
             flight: Arc::clone(&flight) as _,
         });
         drop(shard);
@@ -155,6 +209,11 @@ impl Flights {
         Ok(Entered::Leads(pilot, joined?))
     }
 
+    /// Returns a moment that is later than all others so far.
+    pub(super) fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, SeqCst)
+    }
+
     /// Returns whether no load is under way. See `Inflight::quiet`.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
@@ -164,6 +223,18 @@ impl Flights {
     /// Lets nobody join the flights of this key any more.
     pub(super) fn forget(&self, key: &[u8]) {
         self.shard(key).remove(key);
+    }
+
+    /// Lets nobody join this flight any more.
+    fn retire<V, E>(&self, key: &[u8], flight: &Arc<Flight<V, E>>) {
+        let mut shard = self.shard(key);
+        if let Some(flights) = shard.get_mut(key) {
+            let this = Arc::as_ptr(flight).cast::<()>();
+            flights.retain(|slot| Arc::as_ptr(&slot.flight).cast::<()>() != this);
+            if flights.is_empty() {
+                shard.remove(key);
+            }
+        }
     }
 
     /// Returns the keys with flights that can be joined, in no order.
@@ -230,6 +301,42 @@ impl<V, E> Waiter<V, E> {
         }
     }
 
+    /// Returns whether the value may be taken by a call that began at `since`: nothing has changed the key between the
+    /// beginning of the load and that of the call. `ask` asks the store about it, once for all who wait meanwhile.
+    pub(super) async fn is_fit_for<F>(
+        &self,
+        flights: &Flights,
+        since: u64,
+        ask: impl FnOnce(Claim) -> F,
+    ) -> bool
+    where
+        F: Future<Output = bool>,
+    {
+        let standing = &self.0.standing;
+        if standing.is_open_to(since) {
+            return true;
+        }
+        let mut proof = standing.proof.lock().await;
+        match *proof {
+            Proof::Overtaken => return false,
+            Proof::Stands(at) if since < at => return true,
+            Proof::Stands(_) => {}
+        }
+        let claim = standing.claim.wait().await;
+        let sent = flights.moment();
+        let stands = ask(claim.clone()).await;
+        *proof = match stands {
+            true => Proof::Stands(sent),
+            false => Proof::Overtaken,
+        };
+        stands
+    }
+
+    /// Lets nobody join its flight any more.
+    pub(super) fn retire(&self, flights: &Flights, key: &[u8]) {
+        flights.retire(key, &self.0);
+    }
+
     fn take(&self) -> Option<Outcome<V, E>> {
         let mut state = self.0.lock();
         if state.waiters == 1 {
@@ -258,6 +365,10 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
         &self.key
     }
 
+    pub(super) fn standing(&self) -> &Standing {
+        &self.flight.standing
+    }
+
     /// Ends the flight: nobody can join any more, everybody who waits gets the outcome.
     pub(super) fn land(self, outcome: Outcome<V, E>) {
         self.close();
@@ -265,14 +376,7 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
     }
 
     fn close(&self) {
-        let mut shard = self.flights.shard(&self.key);
-        if let Some(flights) = shard.get_mut(&self.key) {
-            let this = Arc::as_ptr(&self.flight).cast::<()>();
-            flights.retain(|slot| Arc::as_ptr(&slot.flight).cast::<()>() != this);
-            if flights.is_empty() {
-                shard.remove(&self.key);
-            }
-        }
+        self.flights.retire(&self.key, &self.flight);
     }
 }
 
@@ -280,6 +384,7 @@ impl<V: 'static, E: 'static> Drop for Pilot<V, E> {
     fn drop(&mut self) {
         self.close();
         self.flights.active.fetch_sub(1, SeqCst);
+        self.flight.standing.claim(Claim::NOTHING);
         let cancelled = Error::new(ErrorKind::Load, "the load was cancelled").retryable(true);
         self.flight.land(Err(RememberError::Cache(cancelled)));
     }
@@ -297,7 +402,7 @@ mod tests {
 
     fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
         let depends = Depends::On([Register::new(b'=', b"t")].into());
-        flights.enter(b"k", 0, &depends).unwrap()
+        flights.enter(b"k", 0, (&depends, false)).unwrap()
     }
 
     fn is_idle(flights: &Flights) -> bool {
@@ -362,7 +467,7 @@ mod tests {
         assert!(flights.is_joinable::<u32, String>(b"k", 0));
         flights.forget_depending(&[Register::new(b'=', b"t")]);
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-        let unknown = flights.enter::<u32, String>(b"k", 0, &Depends::Unknown);
+        let unknown = flights.enter::<u32, String>(b"k", 0, (&Depends::Unknown, false));
         let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
             panic!("a new one leads")
         };
@@ -379,6 +484,7 @@ mod tests {
         let flight: Arc<Test> = Arc::new(Flight {
             state: Mutex::new(state),
             landed: Notify::new(),
+            standing: Arc::default(),
         });
         assert_eq!(flight.join().err().unwrap().kind(), ErrorKind::Overloaded);
     }

@@ -80,6 +80,35 @@ impl Cache {
     ) -> InvalidateTags<'_> {
         InvalidateTags::of(self, Ok(tags.into_iter().map(Into::into).collect()))
     }
+
+    /// Marks all entries stale that carry any of the tags: their values may still be served while they are refreshed.
+    /// Await the builder.
+    ///
+    /// `remember` returns the stale value at once and loads a new one in the background, once in each process; the first
+    /// to store its value ends that. `get` returns stale values, too, and refreshes nothing: for what is only written by
+    /// `set`, invalidate instead. A later `invalidate_tags` makes stale entries absent.
+    ///
+    /// Guarantees, cost and errors are those of [`Cache::invalidate_tags`], with "not stale" in place of "valid".
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// let cache = larder::Cache::builder(larder::MemoryStore::new()).build()?;
+    /// cache.set("top10", "old").tags(["scores"]).await?;
+    /// cache.mark_stale_tags(["scores"]).await?;
+    /// let load = || async { Ok::<_, std::io::Error>("new".to_owned()) };
+    /// let top10 = cache.remember("top10", load).tags(["scores"]).await.unwrap();
+    /// assert_eq!(top10, "old"); // and "new" as soon as it is loaded
+    /// # Ok(()) }
+    /// ```
+    pub fn mark_stale_tags(
+        &self,
+        tags: impl IntoIterator<Item = impl Into<String>>,
+    ) -> InvalidateTags<'_> {
+        InvalidateTags {
+            how: Invalidation::Soft,
+            ..self.invalidate_tags(tags)
+        }
+    }
 }
 
 impl<'a> InvalidateTags<'a> {

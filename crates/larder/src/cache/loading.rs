@@ -1,142 +1,467 @@
-//! Loads whose values depend on registers: these are captured before the load begins, and the store keeps a mark in place
-//! of the entry, which whoever changes the key removes. Only a load whose mark is still there stores its value.
+//! Loads in the store: what a value depends on is captured before its load begins, and a mark is left in place of the
+//! entry, which whoever changes the key removes. Only a load whose mark is still there stores its value.
 //!
 //! ```text
-//! begin: capture, mark --> load --> (tags that the loader named: capture, and no invalidation since the begin) --> commit
+//! begin: capture, mark --> load, mark renewed --> (tags that the loader named) --> settle: store, or unmark
 //! ```
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde::de::DeserializeOwned;
 
 use super::Inner;
-use super::inflight::Marker;
-use super::remember::{Decisions, LoadOptions};
+use super::inflight::{Commit, Marker};
+use super::put::Prepared;
+use super::remember::LoadOptions;
 use super::stats::Counter;
-use super::write::Prepared;
+use super::tags::AT_A_TIME;
+use crate::clock::duration_ms;
 use crate::envelope;
 use crate::error::Result;
-use crate::store::{Condition, Entry, Expiry, LoadRequest, Register, Stamp, Write};
+use crate::key::Key;
+use crate::store::{Condition, Entry, Expiry, LoadBegun, LoadRequest, Register, Stamp, Write};
 use crate::tag;
 
-/// How long nobody else begins a load of the key.
-const LEASE_MS: u64 = 30_000;
+/// How long nobody else begins a load of the key, unless the loader renews it.
+const LEASE: Duration = Duration::from_secs(30);
+/// The part of a lease after which it is renewed.
+const RENEW_PART: u32 = 3;
 /// For how many keys it is remembered which tags their loaders named.
 pub(super) const LEARNT_KEYS: usize = 1 << 16;
 
 /// A load that has begun.
 #[derive(Debug)]
 pub(super) struct Loading {
-    token: u64,
+    right: Right,
     stamps: Vec<Stamp>,
     /// What [`Register::any`] held at the beginning.
     any: Option<Stamp>,
-    is_granted: bool,
+}
+
+/// What a load may store over.
+#[derive(Debug, Clone, Copy)]
+enum Right {
+    /// Its own mark.
+    Mark(u64),
+    /// The entry with this write id, which is of no use to whoever loads.
+    Entry(u64),
+    /// Whatever the local tier has, which is the whole cache.
+    Tier,
+    /// Nothing: its value is for its callers alone.
+    Nothing,
+}
+
+/// What tells whether anything has overtaken a load since it began.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    right: Right,
+    any: Option<Stamp>,
+}
+
+impl Claim {
+    pub(super) const NOTHING: Self = Self {
+        right: Right::Nothing,
+        any: None,
+    };
 }
 
 /// How a load begins.
-pub(super) enum Begun {
-    /// It need not: there is an entry.
-    Entry(Entry),
+pub(super) enum Begun<V> {
+    /// It need not: there is a value.
+    Value(Arc<V>),
     Loading(Loading),
+}
+
+/// A load that has ended.
+pub(super) struct Loaded<'a, 'm> {
+    pub(super) key: &'a [u8],
+    pub(super) marker: &'a Marker<'m>,
+    pub(super) loading: &'a Loading,
+    /// What is to be stored, if anything is.
+    pub(super) value: Option<Prepared>,
+}
+
+impl Loading {
+    fn with(right: Right) -> Self {
+        Self {
+            right,
+            stamps: Vec::new(),
+            any: None,
+        }
+    }
+
+    pub(super) fn may_store(&self) -> bool {
+        !matches!(self.right, Right::Nothing)
+    }
+
+    /// Returns what must still hold when the value is stored; `None`: it must not be.
+    pub(super) fn condition(&self) -> Option<Condition> {
+        match self.right {
+            Right::Mark(id) | Right::Entry(id) => Some(Condition::IfUnchanged(id)),
+            Right::Tier | Right::Nothing => None,
+        }
+    }
+
+    /// Returns the token of the mark that it has left.
+    pub(super) fn mark(&self) -> Option<u64> {
+        match self.right {
+            Right::Mark(token) => Some(token),
+            _ => None,
+        }
+    }
+
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            right: self.right,
+            any: self.any.clone(),
+        }
+    }
+
+    /// Returns the stamps of all that the value is known to depend on.
+    pub(super) fn stamps(&self) -> &[Stamp] {
+        &self.stamps
+    }
 }
 
 impl Inner {
     /// Captures what a value will depend on, and marks the key.
-    pub(super) async fn begin(&self, key: &[u8], options: &LoadOptions) -> Result<Begun> {
+    pub(super) async fn begin<V>(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+        marker: &Marker<'_>,
+    ) -> Begun<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        match self.beginning(key, options).await {
+            Ok(begun) => self.begun(key, begun, options, marker),
+            Err(error) => {
+                self.not_stored(&error);
+                Begun::Loading(Loading::with(Right::Nothing))
+            }
+        }
+    }
+
+    /// As [`Inner::begin`], of several keys: one more round trip if there are values after all.
+    pub(super) async fn begin_many<V>(
+        &self,
+        keys: &[Key],
+        options: &LoadOptions,
+        markers: &[Marker<'_>],
+    ) -> Vec<Begun<V>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let all = keys.iter().zip(markers);
+        if self.capabilities.discards || options.is_tagged() {
+            let begun = all.map(|(key, marker)| self.begin(key.as_bytes(), options, marker));
+            let begun: Vec<_> = begun.collect();
+            return stream::iter(begun).buffered(AT_A_TIME).collect().await;
+        }
+        match self.mark_many(keys).await {
+            Ok(begun) => {
+                let begun = all.zip(begun);
+                let begun = begun
+                    .map(|((key, marker), it)| self.begun(key.as_bytes(), it, options, marker));
+                begun.collect()
+            }
+            Err(error) => {
+                self.not_stored(&error);
+                let nothing = all.map(|_| Begun::Loading(Loading::with(Right::Nothing)));
+                nothing.collect()
+            }
+        }
+    }
+
+    /// Asks the store to begin a load; the entry is there in spite of all.
+    pub(super) async fn beginning(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+    ) -> Result<(Loading, Option<Entry>)> {
+        if options.is_tagged() {
+            self.needs_tags()?;
+        }
+        if self.capabilities.discards {
+            let right = self.only_tier().map_or(Right::Nothing, |_| Right::Tier);
+            return Ok((Loading::with(right), None));
+        }
+        let registers = self.captured_by(key, options)?;
+        let load = LoadRequest {
+            registers: &registers,
+            token: tag::nonce(),
+            lease_ms: duration_ms(LEASE),
+        };
+        let begun = self.store.begin_load(&self.namespace, key, &load).await?;
+        Ok(of_store(begun, load.token))
+    }
+
+    /// Returns the registers that a load captures.
+    fn captured_by(&self, key: &[u8], options: &LoadOptions) -> Result<Vec<Register>> {
         let mut registers = options.tags.registers()?.to_vec();
-        if options.learns {
+        if options.learns && self.capabilities.tags {
             let learnt = self.learnt.get(key).unwrap_or_default();
             let new = learnt.iter().filter(|name| !registers.contains(name));
             let new: Vec<_> = new.cloned().collect();
             registers.extend(new);
             registers.push(Register::any());
         }
-        let load = LoadRequest {
-            registers: &registers,
-            token: tag::nonce(),
-            lease_ms: LEASE_MS,
-        };
-        let begun = self.store.begin_load(&self.namespace, key, &load).await?;
-        if let Some(entry) = begun.entry {
-            return Ok(Begun::Entry(entry));
-        }
-        let (stamps, any) = begun.stamps.into_iter().partition(Stamp::is_of_register);
-        let any: Vec<Stamp> = any;
-        Ok(Begun::Loading(Loading {
-            token: load.token,
-            stamps,
-            any: any.into_iter().next(),
-            is_granted: begun.is_granted,
-        }))
+        Ok(registers)
     }
 
-    /// Stores a loaded value if nothing has overtaken it.
-    pub(super) async fn commit(
+    /// Marks keys whose values depend on no register, all at once.
+    async fn mark_many(&self, keys: &[Key]) -> Result<Vec<(Loading, Option<Entry>)>> {
+        let now_ms = self.store.clock().now_ms();
+        let tokens: Vec<u64> = keys.iter().map(|_| tag::nonce()).collect();
+        let mut marks = Vec::with_capacity(keys.len());
+        for (key, token) in keys.iter().zip(&tokens) {
+            let mark = envelope::load(*token, Vec::new(), now_ms)?;
+            let put = Write::put(key.as_bytes(), mark, Expiry::After(duration_ms(LEASE)));
+            marks.push(put.when(Condition::IfVacant));
+        }
+        let granted = self.store.write_many(&self.namespace, &marks).await?;
+        let refused = keys.iter().zip(&granted).filter(|(_, granted)| !**granted);
+        let refused: Vec<&[u8]> = refused.map(|(key, _)| key.as_bytes()).collect();
+        let present = match refused.is_empty() {
+            true => Vec::new(),
+            false => self.store.get_many(&self.namespace, &refused).await?,
+        };
+        let mut present = present.into_iter();
+        let begun = granted.iter().zip(tokens).map(|(is_granted, token)| {
+            let begun = LoadBegun {
+                stamps: Vec::new(),
+                is_granted: *is_granted,
+                entry: (!is_granted).then(|| present.next().flatten()).flatten(),
+            };
+            of_store(begun, token)
+        });
+        Ok(begun.collect())
+    }
+
+    /// Decides whether there is a value after all.
+    fn begun<V>(
         &self,
         key: &[u8],
-        (prepared, marker): (Prepared, &Marker<'_>),
-        loading: &Loading,
-        decisions: &Decisions,
-    ) -> Result<()> {
-        let Some(stamps) = self.proven(key, loading, decisions).await? else {
-            self.counters.count(Counter::Overtaken);
-            return self.abandon(key, loading).await;
-        };
-        let Some(_commit) = marker.commit() else {
-            self.counters.count(Counter::Overtaken);
-            return self.abandon(key, loading).await;
-        };
-        let since_ms = self.clock.monotonic_ms();
-        let entry = envelope::restamp(&prepared.entry, stamps)?;
-        let put = Write::put(key, entry, Expiry::from_ttl_ms(prepared.ttl_ms));
-        let put = put.when(Condition::IfUnchanged(loading.token));
-        let is_stored =
-            loading.is_granted && self.store.write_many(&self.namespace, &[put]).await? == [true];
-        if !is_stored {
-            self.counters.count(Counter::Overtaken);
-            return Ok(());
+        (loading, entry): (Loading, Option<Entry>),
+        options: &LoadOptions,
+        marker: &Marker<'_>,
+    ) -> Begun<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let schema = options.write.schema;
+        if let (Right::Tier, Some(tier)) = (loading.right, &self.local)
+            && let Some(value) = tier.get::<V>(key, schema, self.clock.monotonic_ms())
+        {
+            return Begun::Value(value);
         }
-        self.counters.count(Counter::Set);
-        if let (Some(tier), Some(value)) = (&self.local, prepared.local) {
-            let life = (prepared.ttl_ms, prepared.ttl_ms);
-            marker.if_clean(|| tier.insert(key, value, life, since_ms));
+        if let Some(entry) = entry.filter(|entry| !entry.is_stale)
+            && let Ok(value) = self.promote(key, &entry, schema, Some(marker))
+        {
+            return Begun::Value(value);
         }
-        Ok(())
+        if !loading.may_store() && !self.capabilities.discards {
+            self.counters.count(Counter::Overtaken);
+        }
+        Begun::Loading(loading)
     }
 
-    /// Takes the mark back, so that others may load at once.
-    pub(super) async fn abandon(&self, key: &[u8], loading: &Loading) -> Result<()> {
-        if loading.is_granted {
-            let unmark = Write::delete(key).when(Condition::IfUnchanged(loading.token));
-            self.store.write_many(&self.namespace, &[unmark]).await?;
+    /// Runs a load, and renews the marks of its keys as long as it takes.
+    pub(super) async fn renewing<T>(
+        &self,
+        loads: Vec<(&[u8], &Loading)>,
+        load: impl Future<Output = T>,
+    ) -> T {
+        let marks = loads.into_iter();
+        let marks = marks.filter_map(|(key, loading)| Some((key, loading.mark()?)));
+        let marks: Vec<_> = marks.collect();
+        if marks.is_empty() {
+            return load.await;
         }
-        Ok(())
+        tokio::select! {
+            biased;
+            loaded = load => loaded,
+            never = self.renew(&marks) => match never {},
+        }
     }
 
-    /// Returns the stamps of all that a value depends on; `None`: of a tag that only the loader named, it is not known
-    /// whether it was invalidated meanwhile.
-    async fn proven(
+    async fn renew(&self, marks: &[(&[u8], u64)]) -> Infallible {
+        loop {
+            tokio::time::sleep(LEASE / RENEW_PART).await;
+            let touches = marks.iter().map(|(key, token)| {
+                let touch = Write::touch(key, Expiry::After(duration_ms(LEASE)));
+                touch.when(Condition::IfUnchanged(*token))
+            });
+            let touches: Vec<_> = touches.collect();
+            if let Err(error) = self.store.write_many(&self.namespace, &touches).await {
+                tracing::debug!(cache = %self.name, %error, "a load could not be renewed yet");
+            }
+        }
+    }
+
+    /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
+    /// who ask in this process, whose own changes end it.
+    pub(super) async fn stands(&self, key: &[u8], claim: Claim) -> bool {
+        let (id, expiry) = match claim.right {
+            Right::Tier | Right::Nothing => return true,
+            Right::Mark(token) => (token, Expiry::After(duration_ms(LEASE))),
+            Right::Entry(id) => (id, Expiry::Keep),
+        };
+        let touch = Write::touch(key, expiry).when(Condition::IfUnchanged(id));
+        let touched = self.store.write_many(&self.namespace, &[touch]).await;
+        if !touched.is_ok_and(|applied| applied == [true]) {
+            return false;
+        }
+        let Some(before) = &claim.any else {
+            return true;
+        };
+        let any = [Register::any()];
+        let now = self.store.capture(&self.namespace, key, &any).await;
+        now.is_ok_and(|now| now.first() == Some(before))
+    }
+
+    /// Makes a value depend on tags that its loader named. `false`: it is not known whether one of them was invalidated
+    /// meanwhile.
+    pub(super) async fn learn(
         &self,
         key: &[u8],
-        loading: &Loading,
-        decisions: &Decisions,
-    ) -> Result<Option<Vec<Stamp>>> {
-        let mut stamps = loading.stamps.clone();
-        if decisions.tags.is_empty() {
-            return Ok(Some(stamps));
+        loading: &mut Loading,
+        tags: &[String],
+    ) -> Result<bool> {
+        if tags.is_empty() {
+            return Ok(true);
         }
-        let named = tag::registers(&decisions.tags)?;
+        self.needs_tags()?;
+        let named = tag::registers(tags)?;
         self.learnt.insert(key.into(), Arc::from(named.as_slice()));
-        let is_captured = |name: &&Register| !stamps.iter().any(|stamp| stamp.is_of(name));
+        let is_captured = |name: &&Register| !loading.stamps.iter().any(|stamp| stamp.is_of(name));
         let mut late: Vec<_> = named.iter().filter(is_captured).cloned().collect();
         if late.is_empty() {
-            return Ok(Some(stamps));
+            return Ok(true);
         }
         // Last, so that it is read after the others were captured.
         late.push(Register::any());
         let mut captured = self.store.capture(&self.namespace, key, &late).await?;
         let any = captured.pop();
-        let nothing_was_invalidated = any.is_some() && any == loading.any;
-        stamps.extend(captured);
-        Ok(nothing_was_invalidated.then_some(stamps))
+        loading.stamps.extend(captured);
+        Ok(any.is_some() && any == loading.any)
     }
+
+    /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back. A failure is
+    /// counted.
+    pub(super) async fn settle(&self, loaded: Vec<Loaded<'_, '_>>) {
+        let since_ms = self.clock.monotonic_ms();
+        let mut writes = Vec::with_capacity(loaded.len());
+        let (mut stored, mut sent) = (Vec::new(), Vec::new());
+        let marks = loaded
+            .iter()
+            .filter_map(|load| Some((load.key, load.loading.mark()?)));
+        let unmarks: Vec<_> = marks.map(|(key, token)| unmark(key, token)).collect();
+        for load in loaded {
+            let commit = load.value.as_ref().and_then(|_| load.marker.commit());
+            match (load.value, commit, load.loading.right) {
+                (Some(value), Some(commit), Right::Mark(id) | Right::Entry(id)) => {
+                    let expiry = Expiry::from_ttl_ms(value.ttl_ms);
+                    let put = Write::put(load.key, value.entry.clone(), expiry);
+                    writes.push(put.when(Condition::IfUnchanged(id)));
+                    sent.push(Some((load.key, load.marker, value, commit)));
+                }
+                (Some(value), Some(commit), Right::Tier) => {
+                    stored.push((load.key, load.marker, value, commit));
+                }
+                (value, _, right) => {
+                    if value.is_some() {
+                        self.counters.count(Counter::Overtaken);
+                    }
+                    if let Right::Mark(token) = right {
+                        writes.push(unmark(load.key, token));
+                        sent.push(None);
+                    }
+                }
+            }
+        }
+        match self.send_loaded(&writes, &unmarks).await {
+            Ok(applied) => {
+                for (put, applied) in sent.into_iter().zip(applied) {
+                    match (put, applied) {
+                        (Some(put), true) => stored.push(put),
+                        (Some(_), false) => self.counters.count(Counter::Overtaken),
+                        (None, _) => {}
+                    }
+                }
+            }
+            Err(error) => self.not_stored(&error),
+        }
+        self.counters.add(Counter::Set, stored.len() as u64);
+        self.keep(stored, since_ms);
+    }
+
+    /// Sends what loads came to. Marks do not outlive a store that refuses the values.
+    async fn send_loaded(&self, writes: &[Write<'_>], unmarks: &[Write<'_>]) -> Result<Vec<bool>> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sent = self.store.write_many(&self.namespace, writes).await;
+        if let Err(error) = &sent
+            && !error.is_retryable()
+        {
+            // Else they end with their leases.
+            drop(self.store.write_many(&self.namespace, unmarks).await);
+        }
+        sent
+    }
+
+    /// Takes a mark back, so that others may load at once; else it ends with its lease.
+    pub(super) async fn unmark(&self, key: &[u8], token: u64) {
+        drop(
+            self.store
+                .write_many(&self.namespace, &[unmark(key, token)])
+                .await,
+        );
+    }
+
+    /// Puts what was stored into the local tier, unless something has overtaken it.
+    fn keep(&self, stored: Vec<(&[u8], &Marker<'_>, Prepared, Commit<'_>)>, since_ms: u64) {
+        let Some(tier) = &self.local else { return };
+        for (key, marker, prepared, _commit) in stored {
+            if let Some(value) = prepared.local {
+                let life = (prepared.ttl_ms, prepared.ttl_ms);
+                marker.if_clean(|| tier.insert(key, value, life, since_ms));
+            }
+        }
+    }
+}
+
+/// Turns a store's answer into a load. An entry that is there in spite of all, stale or of another kind, may be replaced.
+fn of_store(begun: LoadBegun, token: u64) -> (Loading, Option<Entry>) {
+    let right = match &begun.entry {
+        _ if begun.is_granted => Right::Mark(token),
+        Some(entry) => replaceable(entry),
+        None => Right::Nothing,
+    };
+    let (stamps, any) = begun.stamps.into_iter().partition(Stamp::is_of_register);
+    let any: Vec<Stamp> = any;
+    let loading = Loading {
+        right,
+        stamps,
+        any: any.into_iter().next(),
+    };
+    (loading, begun.entry)
+}
+
+fn replaceable(entry: &Entry) -> Right {
+    match envelope::write_id(&entry.value) {
+        0 => Right::Nothing,
+        _ if envelope::is_sorted_set(&entry.value) => Right::Nothing,
+        id => Right::Entry(id),
+    }
+}
+
+fn unmark(key: &[u8], token: u64) -> Write<'_> {
+    Write::delete(key).when(Condition::IfUnchanged(token))
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::put::Prepared;
 use super::stats::Counter;
 use super::tags::{self, Tags};
-use super::write::{Prepared, WriteOptions};
+use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::codec::{Codec, Encoding, to_json};
 use crate::envelope::{self, Envelope, Header, Kind, Unreadable};

@@ -19,6 +19,8 @@ use crate::ttl::TimeLeft;
 impl Cache {
     /// Returns a clone of the value, or `None`.
     ///
+    /// A value that [`Cache::mark_stale_tags`] has marked is returned like any other.
+    ///
     /// Cost: none beyond a table lookup when the local tier has it, else one round trip. An entry that is damaged, of
     /// another schema, or of another type than asked for is a miss with its own counted reason.
     ///
@@ -33,7 +35,7 @@ impl Cache {
             return Ok(Some(V::clone(&value)));
         }
         let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
-        Ok(slow.await?.map(Arc::unwrap_or_clone))
+        Ok(slow.await?.map(|found| Arc::unwrap_or_clone(found.value)))
     }
 
     /// Returns the value shared, without a clone: with a local tier, the very value that others hold.
@@ -48,7 +50,8 @@ impl Cache {
         if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
             return Ok(Some(value));
         }
-        Box::pin(self.inner.read_shared::<V>(&key, self.schema)).await
+        let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
+        Ok(slow.await?.map(|found| found.value))
     }
 
     /// Returns one result per key, same order. Cost: one round trip for all keys that the local tier lacks.
@@ -66,11 +69,9 @@ impl Cache {
             .into_iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
-        let shared = Box::pin(self.inner.read_many::<V>(&keys, self.schema)).await?;
-        Ok(shared
-            .into_iter()
-            .map(|value| value.map(Arc::unwrap_or_clone))
-            .collect())
+        let found = Box::pin(self.inner.read_many::<V>(&keys, self.schema)).await?;
+        let value = |found: Found<V>| Arc::unwrap_or_clone(found.value);
+        Ok(found.into_iter().map(|found| found.map(value)).collect())
     }
 
     /// Returns whether there is an entry that can be read, of any kind and type. Cost: as a read from the store.
@@ -141,7 +142,7 @@ impl Inner {
         self: &Arc<Self>,
         key: &KeyRef<'_>,
         schema: u32,
-    ) -> Result<Option<Arc<V>>>
+    ) -> Result<Option<Found<V>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -158,15 +159,16 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[Key],
         schema: u32,
-    ) -> Result<Vec<Option<Arc<V>>>>
+    ) -> Result<Vec<Option<Found<V>>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
         self.flusher.ensure(self);
-        let mut values: Vec<_> = keys
-            .iter()
-            .map(|key| self.local_hit::<V>(key.as_bytes(), schema))
-            .collect();
+        let local = |key: &Key| {
+            self.local_hit::<V>(key.as_bytes(), schema)
+                .map(Found::fresh)
+        };
+        let mut values: Vec<_> = keys.iter().map(local).collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|index| values[*index].is_none())
             .collect();
@@ -202,7 +204,7 @@ impl Inner {
         entry: Option<Entry>,
         schema: u32,
         marker: Option<&Marker<'_>>,
-    ) -> Result<Option<Arc<V>>>
+    ) -> Result<Option<Found<V>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -213,7 +215,8 @@ impl Inner {
         match self.promote::<V>(key, &entry, schema, marker) {
             Ok(value) => {
                 self.counters.count(Counter::StoreHit);
-                Ok(Some(value))
+                let is_stale = entry.is_stale;
+                Ok(Some(Found { value, is_stale }))
             }
             Err(refusal) => self.refuse(key, refusal),
         }
@@ -232,9 +235,12 @@ impl Inner {
     {
         let (value, ttl_ms) = open_as::<V>(entry, schema)?;
         let value = Arc::new(value);
-        if let (Some(tier), Some(marker)) =
-            (self.local.as_ref().filter(|tier| tier.promote), marker)
-        {
+        // A stale copy would hide that it wants to be refreshed.
+        if let (Some(tier), Some(marker), false) = (
+            self.local.as_ref().filter(|tier| tier.promote),
+            marker,
+            entry.is_stale,
+        ) {
             let left_ms = entry
                 .expires_at_ms
                 .map(|at| at.saturating_sub(self.clock.now_ms()));
@@ -249,7 +255,7 @@ impl Inner {
         Ok(value)
     }
 
-    fn refuse<V>(&self, key: &[u8], refusal: Refusal) -> Result<Option<Arc<V>>> {
+    fn refuse<T>(&self, key: &[u8], refusal: Refusal) -> Result<Option<T>> {
         let (counter, error) = match refusal {
             Refusal::WrongType(error) => {
                 self.counters.count(Counter::Decode);
@@ -287,6 +293,22 @@ impl Inner {
                 0 => TimeLeft::Missing,
                 left => TimeLeft::Remaining(Duration::from_millis(left)),
             },
+        }
+    }
+}
+
+/// A value that was read.
+pub(super) struct Found<V> {
+    pub(super) value: Arc<V>,
+    /// Somebody wants it to be refreshed.
+    pub(super) is_stale: bool,
+}
+
+impl<V> Found<V> {
+    fn fresh(value: Arc<V>) -> Self {
+        Self {
+            value,
+            is_stale: false,
         }
     }
 }

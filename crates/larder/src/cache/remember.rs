@@ -1,31 +1,22 @@
 //! `remember`: the value, loaded at most once however many ask.
 
-use std::any::Any;
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Depends, Entered, Outcome, Pilot};
-use super::inflight::Marker;
-use super::loading::{Begun, Loading};
+use super::flight::{Depends, Entered, Outcome};
+use super::loader::LoadContext;
 use super::ready::MaybeReady;
 use super::stats::Counter;
 use super::tags::Tags;
 use super::write::WriteOptions;
 use super::{Cache, Inner};
-use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, KeyRef};
-use crate::store::{Expiry, Write};
+use crate::key::KeyRef;
 use crate::ttl::Ttl;
-
-/// The MessagePack form of `None`.
-const NIL: [u8; 1] = [0xc0];
 
 /// Why `remember` has no value.
 #[derive(Debug)]
@@ -86,58 +77,20 @@ impl<E> From<Error> for RememberError<E> {
     }
 }
 
-/// What a loader of [`Cache::remember_with`] may decide. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct LoadContext(Arc<Mutex<Decisions>>);
-
-/// What a loader has decided.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Decisions {
-    ttl: Option<Ttl>,
-    skip: bool,
-    pub(super) tags: Vec<String>,
-}
-
-impl LoadContext {
-    /// Sets how long the value lives, in place of the call's own TTL.
-    pub fn ttl(&self, ttl: impl Into<Ttl>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ttl = Some(ttl.into());
-    }
-
-    /// Returns the value to the callers without storing it.
-    pub fn skip(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).skip = true;
-    }
-
-    /// Makes the value depend on one more tag, which only the loader knows.
-    ///
-    /// The first time a loader of this process names a tag for the key, the value is stored only if nothing at all was
-    /// invalidated in the store since the load began; from then on the tag is known before. A tag that is none fails the
-    /// load.
-    pub fn tag(&self, tag: impl Into<String>) {
-        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        decisions.tags.push(tag.into());
-    }
-
-    fn decisions(&self) -> Decisions {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
 impl Cache {
     /// Returns the value, or loads and stores it. Await the builder.
     ///
     /// However many tasks of this process ask for the key at once, the loader runs once: it runs in a task of its own,
-    /// so a caller who goes away disturbs nobody. A loader's panic is an error for all who wait. A load that a
-    /// `set`, `delete` or `clear` of this process overtakes is returned to those who began before it and is not stored.
-    /// A value that cannot be stored is returned, and the failure counted.
+    /// so a caller who goes away disturbs nobody. A loader's panic is an error for all who wait. A value that a change of
+    /// the key overtakes while it is loaded, in whatever process, is returned to those who began before and is not stored:
+    /// a `set`, `delete`, `clear` or an invalidation of one of its tags. Of loads in several processes one stores its value.
+    /// A value that cannot be stored is returned, and the failure counted. A stale one, see [`Cache::mark_stale_tags`], is
+    /// returned at once and loaded anew in the background.
     ///
     /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
     ///
-    /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load.
+    /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
+    /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
     ///
     /// # Errors
     /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic;
@@ -215,6 +168,11 @@ pub(super) struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// Returns whether values depend on tags that are known before the load.
+    pub(super) fn is_tagged(&self) -> bool {
+        self.tags.registers().is_ok_and(|names| !names.is_empty())
+    }
+
     /// Returns what the value depends on, as far as it is known before the load.
     pub(super) fn depends(&self) -> Result<Depends> {
         if self.learns {
@@ -307,16 +265,18 @@ impl Inner {
         options.write.ttl_ms(self.default_ttl)?;
         self.refuse_tags_that_are_off(&options)?;
         let (schema, depends) = (options.write.schema, options.depends()?);
+        let since = self.flights.moment();
         loop {
             if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
-                && let Some(value) = self.read_shared::<V>(key, schema).await?
+                && let Some(found) = self.read_shared::<V>(key, schema).await?
             {
-                return Ok(value);
+                if found.is_stale {
+                    self.refresh::<F, Fut, V, E>(key, &depends, loader, options)?;
+                }
+                return Ok(found.value);
             }
-            match self
-                .flights
-                .enter::<V, E>(key.as_bytes(), schema, &depends)?
-            {
+            let entered = self.enter::<V, E>(key.as_bytes(), schema, &depends, since);
+            match entered.await? {
                 Entered::Leads(pilot, waiter) => {
                     let inner = Arc::clone(self);
                     let key = key.to_key()?;
@@ -333,234 +293,67 @@ impl Inner {
         }
     }
 
-    /// Runs the load of a flight and lands it.
-    async fn fly<F, Fut, V, E>(
-        self: Arc<Self>,
-        pilot: Pilot<V, E>,
-        key: Key,
+    /// Loads a value anew in the background, unless that is being done.
+    fn refresh<F, Fut, V, E>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_>,
+        depends: &Depends,
         loader: F,
         options: LoadOptions,
-    ) where
+    ) -> Result<()>
+    where
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        let marker = self.mark(key.as_bytes());
-        if self.has_registers(&options) {
-            return self
-                .fly_tagged(pilot, (key, &marker), loader, options)
-                .await;
+        let (schema, key) = (options.write.schema, key.to_key()?);
+        let entered = self
+            .flights
+            .enter::<V, E>(key.as_bytes(), schema, (depends, true));
+        // Who has a value does not mind how many wait for the next.
+        if let Ok(Entered::Leads(pilot, _)) = entered {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.fly(pilot, key, loader, options).await });
         }
-        // Another flight may have landed between this caller's read and its start.
-        if let Some(value) = self
-            .look_again(key.as_bytes(), options.write.schema, &marker)
-            .await
-        {
-            return pilot.land(Ok(Some(value)));
-        }
-        let context = LoadContext::default();
-        let decisions = context.clone();
-        self.counters.count(Counter::Load);
-        let loaded = match run_loader(async move { loader(context).await }).await {
-            Ok(value) => Arc::new(value),
-            Err(error) => {
-                self.counters.count(Counter::LoadFailed);
-                return pilot.land(Err(error));
+        Ok(())
+    }
+
+    /// Joins a flight that nothing has overtaken before this call began, or starts one.
+    pub(super) async fn enter<V, E>(
+        &self,
+        key: &[u8],
+        schema: u32,
+        depends: &Depends,
+        since: u64,
+    ) -> Result<Entered<V, E>>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        loop {
+            let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
+            let Entered::Joins(waiter) = entered else {
+                return Ok(entered);
+            };
+            let ask = |claim| self.stands(key, claim);
+            if waiter.is_fit_for(&self.flights, since, ask).await {
+                return Ok(Entered::Joins(waiter));
             }
-        };
-        let Decisions { ttl, skip, tags } = decisions.decisions();
-        let mut options = options;
-        options.write.ttl = ttl.unwrap_or(options.write.ttl);
-        if !tags.is_empty() {
-            // What could not be invalidated must not be stored.
-            self.not_stored(&self.no_tags());
-        } else if !skip {
-            self.store_loaded(vec![(key.as_bytes(), &loaded, &marker)], options)
-                .await;
+            waiter.retire(&self.flights, key);
         }
-        pilot.land(Ok(Some(loaded)));
     }
 
     /// Refuses tags where they are switched off: to load every time instead would go unnoticed.
-    fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
+    pub(super) fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
         if self.tagging || options.tags.registers()?.is_empty() {
             return Ok(());
         }
         Err(self.no_tags())
-    }
-
-    /// Returns whether the value may depend on registers, in a store that has them.
-    fn has_registers(&self, options: &LoadOptions) -> bool {
-        let is_tagged = options
-            .tags
-            .registers()
-            .is_ok_and(|names| !names.is_empty());
-        self.capabilities.tags && !self.is_local_only() && (is_tagged || options.learns)
-    }
-
-    /// As [`Inner::fly`], of a value that depends on registers.
-    async fn fly_tagged<F, Fut, V, E>(
-        &self,
-        pilot: Pilot<V, E>,
-        (key, marker): (Key, &Marker<'_>),
-        loader: F,
-        mut options: LoadOptions,
-    ) where
-        F: FnOnce(LoadContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        let key = key.as_bytes();
-        let loading = match self.begin(key, &options).await {
-            Ok(Begun::Loading(loading)) => Some(loading),
-            Ok(Begun::Entry(entry)) => {
-                match self.promote(key, &entry, options.write.schema, Some(marker)) {
-                    Ok(value) => return pilot.land(Ok(Some(value))),
-                    // Somebody else's kind of value: this one is the caller's alone.
-                    Err(_) => None,
-                }
-            }
-            Err(error) => {
-                self.not_stored(&error);
-                None
-            }
-        };
-        let context = LoadContext::default();
-        let decisions = context.clone();
-        self.counters.count(Counter::Load);
-        let loaded = run_loader(async move { loader(context).await }).await;
-        let decisions = decisions.decisions();
-        options.write.ttl = decisions.ttl.unwrap_or(options.write.ttl);
-        let loaded = loaded.and_then(|value| {
-            crate::tag::registers(&decisions.tags)?;
-            Ok(Arc::new(value))
-        });
-        if let Some(loading) = &loading {
-            let kept = loaded.as_ref().ok().filter(|_| !decisions.skip);
-            let stored = self.settle((key, marker), kept, (loading, &decisions), &options);
-            if let Err(error) = stored.await {
-                self.not_stored(&error);
-            }
-        }
-        if loaded.is_err() {
-            self.counters.count(Counter::LoadFailed);
-        }
-        pilot.land(loaded.map(Some));
-    }
-
-    /// Stores what was loaded, or takes the mark back.
-    async fn settle<V>(
-        &self,
-        (key, marker): (&[u8], &Marker<'_>),
-        value: Option<&Arc<V>>,
-        (loading, decisions): (&Loading, &Decisions),
-        options: &LoadOptions,
-    ) -> Result<()>
-    where
-        V: Clone + Serialize + Send + Sync + 'static,
-    {
-        let value = value.filter(|value| options.cache_none || !is_none(&***value));
-        match value.map(|value| self.prepare_shared(value, &options.write)) {
-            None => self.abandon(key, loading).await,
-            Some(Ok(prepared)) => {
-                self.commit(key, (prepared, marker), loading, decisions)
-                    .await
-            }
-            Some(Err(error)) => self.abandon(key, loading).await.and(Err(error)),
-        }
-    }
-
-    /// Reads the key once more, counting nothing.
-    async fn look_again<V>(&self, key: &[u8], schema: u32, marker: &Marker<'_>) -> Option<Arc<V>>
-    where
-        V: DeserializeOwned + Send + Sync + 'static,
-    {
-        if let Some(tier) = &self.local
-            && let Some(value) = tier.get::<V>(key, schema, self.clock.monotonic_ms())
-        {
-            return Some(value);
-        }
-        let entry = self.fetch(key).await.ok().flatten()?;
-        self.promote(key, &entry, schema, Some(marker)).ok()
-    }
-
-    /// Stores loaded values that no change has overtaken; a failure is counted and otherwise ignored.
-    pub(super) async fn store_loaded<V>(
-        &self,
-        loaded: Vec<(&[u8], &Arc<V>, &Marker<'_>)>,
-        options: LoadOptions,
-    ) where
-        V: Clone + Serialize + Send + Sync + 'static,
-    {
-        let mut ready = Vec::with_capacity(loaded.len());
-        for (key, value, marker) in loaded {
-            if !options.cache_none && is_none(&**value) {
-                continue;
-            }
-            match self.prepare_shared(value, &options.write) {
-                Ok(prepared) => match marker.commit() {
-                    Some(commit) => ready.push((key, prepared, marker, commit)),
-                    None => self.counters.count(Counter::Overtaken),
-                },
-                Err(error) => self.not_stored(&error),
-            }
-        }
-        let since_ms = self.clock.monotonic_ms();
-        if !self.is_local_only() && !ready.is_empty() {
-            let mut writes = Vec::with_capacity(ready.len());
-            for (key, prepared, ..) in &ready {
-                let expiry = Expiry::from_ttl_ms(prepared.ttl_ms);
-                writes.push(Write::put(key, prepared.entry.clone(), expiry));
-            }
-            if let Err(error) = self.store.write_many(&self.namespace, &writes).await {
-                return self.not_stored(&error);
-            }
-        }
-        self.counters.add(Counter::Set, ready.len() as u64);
-        for (key, prepared, marker, _commit) in ready {
-            if let (Some(tier), Some(value)) = (&self.local, prepared.local) {
-                let life = (prepared.ttl_ms, prepared.ttl_ms);
-                marker.if_clean(|| tier.insert(key, value, life, since_ms));
-            }
-        }
-    }
-
-    fn not_stored(&self, error: &Error) {
-        self.counters.count(Counter::WriteError);
-        tracing::warn!(cache = %self.name, %error, "a loaded value could not be stored");
     }
 }
 
 fn landed<V, E>(outcome: Outcome<V, E>) -> Result<Arc<V>, RememberError<E>> {
     let missing = || Error::new(ErrorKind::Internal, "a load came to nothing");
     outcome?.ok_or_else(|| RememberError::Cache(missing()))
-}
-
-/// Runs a loader; a panic becomes an error.
-pub(super) async fn run_loader<V, E>(
-    load: impl Future<Output = Result<V, E>>,
-) -> Result<V, RememberError<E>> {
-    match AssertUnwindSafe(load).catch_unwind().await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(RememberError::Load(Arc::new(error))),
-        Err(panic) => {
-            let message = format!("the loader panicked: {}", panic_text(&*panic));
-            Err(RememberError::Cache(Error::new(ErrorKind::Load, message)))
-        }
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
-
-/// Returns whether the value serializes as `None`.
-fn is_none<V: Serialize>(value: &V) -> bool {
-    Codec::MessagePack
-        .encode(value)
-        .is_ok_and(|bytes| bytes == NIL)
 }

@@ -9,9 +9,11 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Entered, Pilot};
-use super::inflight::Marker;
-use super::remember::{LoadOptions, RememberError, run_loader};
+use super::flight::{Entered, Outcome, Pilot};
+use super::loader::run_loader;
+use super::loading::{Begun, Loaded};
+use super::read::Found;
+use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
 use super::tags::Tags;
 use super::write::WriteOptions;
@@ -24,7 +26,8 @@ impl Cache {
     /// Returns one value per key, same order, loading all that are missing in one run of the loader.
     ///
     /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
-    /// for, which is not stored. Keys that another task is loading already are waited for.
+    /// for, which is not stored. Keys that another task is loading already are waited for. What is stale, see
+    /// [`Cache::mark_stale_tags`], counts as missing.
     ///
     /// Cost: three round trips besides the load.
     ///
@@ -86,6 +89,13 @@ impl<K, F> fmt::Debug for RememberMany<'_, K, F> {
 }
 
 impl<K, F> RememberMany<'_, K, F> {
+    /// What each loaded value depends on: see [`Cache::invalidate_tags`] and, for their form,
+    /// [`Set::tags`](super::Set::tags). Loads of tagged values begin one by one, several at a time.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.options.tags = Tags::new(tags);
+        self
+    }
+
     /// How long loaded values live; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.write.ttl = ttl.into();
@@ -148,32 +158,33 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        self.refuse_tags_that_are_off(&options)?;
         let depends = options.depends()?;
         let names = keys
             .iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
-        let mut values = self.read_many::<V>(&names, options.write.schema).await?;
+        let since = self.flights.moment();
+        let found = self.read_many::<V>(&names, options.write.schema).await?;
+        let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
+        let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
         for (index, name) in names.iter().enumerate() {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let waiter =
-                match self
-                    .flights
-                    .enter::<V, E>(name.as_bytes(), options.write.schema, &depends)?
-                {
-                    Entered::Leads(pilot, waiter) => {
-                        pilots.push(pilot);
-                        asked.push(keys[index].clone());
-                        waiter
-                    }
-                    Entered::Joins(waiter) => {
-                        self.counters.count(Counter::Joined);
-                        waiter
-                    }
-                };
+            let entered = self.enter(name.as_bytes(), options.write.schema, &depends, since);
+            let waiter = match entered.await? {
+                Entered::Leads(pilot, waiter) => {
+                    pilots.push(pilot);
+                    asked.push(keys[index].clone());
+                    waiter
+                }
+                Entered::Joins(waiter) => {
+                    self.counters.count(Counter::Joined);
+                    waiter
+                }
+            };
             waiters.insert(name.clone(), waiter);
         }
         if !pilots.is_empty() {
@@ -211,17 +222,17 @@ impl Inner {
     {
         let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
         let markers: Vec<_> = keys.iter().map(|key| self.mark(key.as_bytes())).collect();
-        // Other flights may have landed between this caller's read and their start.
-        let again = self
-            .look_again_many(&keys, options.write.schema, &markers)
-            .await;
+        let standings = pilots.iter().map(Pilot::standing);
+        standings.for_each(|standing| standing.begin(&self.flights));
+        let begun = self.begin_many::<V>(&keys, &options, &markers).await;
         let (mut led, mut missing) = (Vec::new(), Vec::new());
-        let all = pilots.into_iter().zip(asked).zip(&markers).zip(again);
-        for (((pilot, key), marker), found) in all {
-            match found {
-                Some(value) => pilot.land(Ok(Some(value))),
-                None => {
-                    led.push((pilot, marker));
+        let all = pilots.into_iter().zip(asked).zip(&markers).zip(begun);
+        for (((pilot, key), marker), begun) in all {
+            match begun {
+                Begun::Value(value) => pilot.land(Ok(Some(value))),
+                Begun::Loading(loading) => {
+                    pilot.standing().claim(loading.claim());
+                    led.push((pilot, marker, loading));
                     missing.push(key);
                 }
             }
@@ -230,57 +241,34 @@ impl Inner {
             return;
         }
         self.counters.count(Counter::Load);
-        let loading = async move { load(missing).await };
-        let outcome = run_loader(loading).await;
-        let mut pairs = match outcome.and_then(|pairs| pairs.map_err(RememberError::Cache)) {
-            Ok(pairs) => pairs,
-            Err(error) => {
-                self.counters.count(Counter::LoadFailed);
-                return led
-                    .into_iter()
-                    .for_each(|(pilot, _)| pilot.land(Err(error.clone())));
-            }
-        };
-        let take =
-            |(pilot, _): &(Pilot<V, E>, _)| pairs.remove(&Key::from(pilot.key())).map(Arc::new);
-        let values: Vec<_> = led.iter().map(take).collect();
-        let loaded = led.iter().zip(&values);
-        let loaded = loaded
-            .filter_map(|((pilot, marker), value)| Some((pilot.key(), value.as_ref()?, *marker)));
-        self.store_loaded(loaded.collect(), options).await;
-        for ((pilot, _), value) in led.into_iter().zip(values) {
-            pilot.land(Ok(value));
+        let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
+        let load = run_loader(async move { load(missing).await });
+        let outcome = self.renewing(loads.collect(), load).await;
+        let outcome = outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
+        let mut pairs = outcome.map_err(|error: RememberError<E>| {
+            self.counters.count(Counter::LoadFailed);
+            error
+        });
+        let values: Vec<Outcome<V, E>> = led
+            .iter()
+            .map(|(pilot, ..)| match &mut pairs {
+                Ok(pairs) => Ok(pairs.remove(&Key::from(pilot.key())).map(Arc::new)),
+                Err(error) => Err(error.clone()),
+            })
+            .collect();
+        let settled = led.iter().zip(&values);
+        let settled = settled.map(|((pilot, marker, loading), value)| Loaded {
+            key: pilot.key(),
+            marker,
+            loading,
+            value: match value {
+                Ok(Some(value)) => self.loaded(value, loading, &options),
+                _ => None,
+            },
+        });
+        self.settle(settled.collect()).await;
+        for ((pilot, ..), value) in led.into_iter().zip(values) {
+            pilot.land(value);
         }
-    }
-
-    /// Reads the keys once more, counting nothing.
-    async fn look_again_many<V>(
-        &self,
-        keys: &[Key],
-        schema: u32,
-        markers: &[Marker<'_>],
-    ) -> Vec<Option<Arc<V>>>
-    where
-        V: DeserializeOwned + Send + Sync + 'static,
-    {
-        let asked: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
-        let now_ms = self.clock.monotonic_ms();
-        let local = |key: &&[u8]| {
-            self.local
-                .as_ref()
-                .and_then(|tier| tier.get::<V>(key, schema, now_ms))
-        };
-        let mut values: Vec<_> = asked.iter().map(local).collect();
-        let Ok(entries) = self.store.get_many(&self.namespace, &asked).await else {
-            return values;
-        };
-        for (((value, entry), key), marker) in
-            values.iter_mut().zip(entries).zip(asked).zip(markers)
-        {
-            if let (None, Some(entry)) = (&value, entry) {
-                *value = self.promote(key, &entry, schema, Some(marker)).ok();
-            }
-        }
-        values
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Cache;
+use super::put::Prepared;
 use super::raw::{self, RawValue, Unopened};
-use super::write::Prepared;
 use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;

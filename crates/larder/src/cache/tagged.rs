@@ -4,11 +4,12 @@ use std::future::Future;
 
 use serde::de::DeserializeOwned;
 
-use super::remember::{LoadContext, Remember};
+use super::loader::LoadContext;
+use super::remember::Remember;
 use super::tags;
 use super::write::{Add, Set};
 use super::{Cache, InvalidateTags};
-use crate::envelope::{self, Envelope};
+use crate::envelope::{self, Envelope, Stamp};
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::{Key, KeyRef};
@@ -69,13 +70,15 @@ impl Cache {
             let Some(entry) = inner.fetch(key).await? else {
                 return Ok(false);
             };
-            let mut stamps = envelope::stamps(&entry.value).unwrap_or_default();
-            stamps.retain(|stamp| {
-                stamp.is_of_register() && !registers.iter().any(|name| stamp.is_of(name))
-            });
-            stamps.extend(added);
             let write_id = envelope::write_id(&entry.value);
-            let put = Write::put(key, envelope::restamp(&entry.value, stamps)?, Expiry::Keep);
+            let tagged = envelope::alter(&entry.value, |header| {
+                let is_old = |stamp: &Stamp| registers.iter().any(|name| stamp.is_of(name));
+                header.stamps.retain(|stamp| !is_old(stamp));
+                header.stamps.extend(added);
+                // A change as any other: of two that happen at once, the second is to find out.
+                header.write_id = tag::nonce();
+            })?;
+            let put = Write::put(key, tagged, Expiry::Keep);
             let put = put.when(Condition::IfUnchanged(write_id));
             let change = inner.change(key).await;
             if inner.store.write_many(&inner.namespace, &[put]).await? == [true] {

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 #[cfg(feature = "dashboard")]
 use super::Cache;
 use super::Inner;
-use super::write::Prepared;
+use super::put::Prepared;
 use crate::envelope::{self, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
@@ -15,7 +15,7 @@ use crate::store::{Condition, Expiry, Register, StampedPut, Write};
 use crate::tag;
 
 /// How many tagged entries of one call are on their way at a time.
-const AT_A_TIME: usize = 16;
+pub(super) const AT_A_TIME: usize = 16;
 
 /// The tags of a call, checked; an error is reported when the call is made.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder::store::{Condition, Expiry, SortedSetOp, Store, Write};
 use larder::testing::{Fault, sealed, write_id};
-use larder::{ErrorKind, Glob, Namespace};
+use larder::{Cache, Error, ErrorKind, Glob, Namespace};
 
 use crate::support::{Scene, Standby, get, set, state};
 
@@ -236,4 +236,34 @@ async fn a_broken_standby_leaves_the_primary_s_own_error() {
         get(&store, &scene.space, "k").await.unwrap().as_deref(),
         Some("new")
     );
+}
+
+#[tokio::test]
+async fn what_is_loaded_during_an_outage_is_kept_until_its_end() {
+    for kind in Standby::ALL {
+        let scene = Scene::new(kind);
+        let cache = Cache::builder(scene.store.clone()).build().unwrap();
+        let load = |value: &'static str| async move { Ok::<_, Error>(value.to_owned()) };
+        scene.server.stop();
+        assert_eq!(cache.remember("k", move || load("a")).await.unwrap(), "a");
+        assert_eq!(cache.remember("k", move || load("b")).await.unwrap(), "a");
+        let many = cache.remember_many(&["k", "l"], |keys| async move {
+            Ok::<_, Error>(keys.into_iter().map(|key| (key, "c".to_owned())))
+        });
+        let many: Vec<_> = many.await.unwrap().into_iter().flatten().collect();
+        assert_eq!(many, ["a", "c"]);
+        let kept = cache.get::<String>("l").await.unwrap();
+        assert_eq!(kept.as_deref(), Some("c"));
+        // A load that something overtakes is not stored, here as elsewhere.
+        let overtaken = cache.clone();
+        let load_slowly = move || async move {
+            overtaken.delete("m").await?;
+            Ok::<_, Error>("old".to_owned())
+        };
+        assert_eq!(cache.remember("m", load_slowly).await.unwrap(), "old");
+        assert_eq!(cache.get::<String>("m").await.unwrap(), None);
+        scene.server.start();
+        scene.returned().await;
+        assert_eq!(cache.remember("k", move || load("d")).await.unwrap(), "d");
+    }
 }

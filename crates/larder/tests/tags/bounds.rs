@@ -60,6 +60,11 @@ async fn a_store_without_tags_says_so() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let error = cache.set("k", "v").tags(["t"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+    // A loaded value is returned, and kept nowhere: nobody could invalidate it.
+    let load = || async { Ok::<_, std::io::Error>("v".to_owned()) };
+    let loaded = cache.remember("k", load).tags(["t"]).await.unwrap();
+    assert_eq!(loaded, "v");
+    assert_eq!(get(&cache, "k").await, None);
 }
 
 on_every_store! {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use larder::Cache;
+use larder::{Cache, ManualClock, MemoryStore};
 use tokio::sync::Notify;
 
 use super::get;
@@ -170,6 +170,79 @@ async fn a_learnt_tag_without_disturbance_is_stored_at_once(rig: Rig) {
     assert_eq!(get(&cache, "k").await, None);
 }
 
+async fn a_value_of_another_schema_version_is_replaced(rig: Rig) {
+    let cache = rig.cache();
+    cache.set("k", "first").tags(["t"]).await.unwrap();
+    let second = cache.schema(2);
+    assert_eq!(load_new(&second).await, "new");
+    let entry = second.get::<String>("k").await.unwrap();
+    assert_eq!(entry.as_deref(), Some("new"));
+    cache.invalidate_tags(["t"]).await.unwrap();
+    assert_eq!(second.get::<String>("k").await.unwrap(), None);
+    // A load that comes to nothing takes nobody else's value away.
+    cache.set("k", "first").tags(["t"]).await.unwrap();
+    let failing = || async { Err::<String, _>(std::io::Error::other("down")) };
+    assert!(second.remember("k", failing).tags(["t"]).await.is_err());
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("first"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_may_take_longer_than_its_lease() {
+    let time = ManualClock::new();
+    let store = MemoryStore::builder().clock(time.clock()).build();
+    let cache = Cache::builder(store.unwrap()).build().unwrap();
+    let load = move || async move {
+        for _ in 0..20 {
+            let step = std::time::Duration::from_secs(5);
+            tokio::time::sleep(step).await;
+            time.advance(step);
+        }
+        Ok::<_, std::io::Error>("slow".to_owned())
+    };
+    let loaded = cache.remember("k", load).tags(["t"]).await.unwrap();
+    assert_eq!(loaded, "slow");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("slow"));
+}
+
+/// F11b: who asks after another process's change joins no load that began before it.
+async fn no_load_is_joined_that_another_process_overtook(rig: Rig) {
+    for change in 0..5 {
+        let (cache, other) = (rig.cache(), rig.cache());
+        let (is_loading, may_end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, ends) = (Arc::clone(&is_loading), Arc::clone(&may_end));
+        let load_old = move || async move {
+            told.notify_one();
+            ends.notified().await;
+            Ok::<_, std::io::Error>("old".to_owned())
+        };
+        let first = cache.clone();
+        let first = tokio::spawn(async move {
+            let loaded = first.remember("k", load_old).tags(["t:a"]);
+            loaded.await.unwrap()
+        });
+        is_loading.notified().await;
+        // Who asks before the change shares the load.
+        let second = cache.clone();
+        let second = tokio::spawn(async move { load_new(&second).await });
+        while cache.stats().await.unwrap().process.joined_loads == 0 {
+            tokio::task::yield_now().await;
+        }
+        let expected = match change {
+            0 => other.delete("k").await.map(|_| "new"),
+            1 => other.clear().await.map(|()| "new"),
+            2 => other.invalidate_tags(["t:a"]).await.map(|_| "new"),
+            3 => other.invalidate_tags(["t:*"]).await.map(|_| "new"),
+            _ => other.set("k", "set").await.map(|()| "set"),
+        };
+        assert_eq!(load_new(&cache).await, expected.unwrap(), "change {change}");
+        may_end.notify_one();
+        assert_eq!(first.await.unwrap(), "old");
+        assert_eq!(second.await.unwrap(), "old");
+        assert_ne!(get(&cache, "k").await.as_deref(), Some("old"));
+        cache.clear().await.unwrap();
+    }
+}
+
 /// C11, C24, C25: values written while their tag is invalidated are valid afterwards or gone, and the last
 /// invalidation reaches all of them.
 async fn nothing_survives_a_last_invalidation(rig: Rig) {
@@ -203,4 +276,6 @@ on_every_store! {
     a_tag_that_only_the_loader_knows_works
     a_learnt_tag_without_disturbance_is_stored_at_once
     nothing_survives_a_last_invalidation
+    a_value_of_another_schema_version_is_replaced
+    no_load_is_joined_that_another_process_overtook
 }

@@ -9,6 +9,8 @@ mod rig;
 mod bounds;
 mod loads;
 mod peers;
+mod snapshots;
+mod soft;
 mod switch;
 mod views;
 

@@ -120,6 +120,19 @@ async fn tags_can_be_added_to_a_live_entry(rig: Rig) {
     assert_eq!(get(&cache, "k").await, None);
 }
 
+async fn tags_that_are_added_at_once_are_all_there(rig: Rig) {
+    let cache = rig.cache();
+    cache.set("k", "v").await.unwrap();
+    let add = |n: usize| {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.add_tags("k", [format!("t{n}")]).await.unwrap() })
+    };
+    for task in (0..16).map(add).collect::<Vec<_>>() {
+        assert!(task.await.unwrap());
+    }
+    assert_eq!(cache.key_tags("k").await.unwrap().unwrap().len(), 16);
+}
+
 async fn keys_and_names_can_be_listed(rig: Rig) {
     let cache = rig.cache();
     for n in 0..20 {
@@ -178,6 +191,7 @@ on_every_store! {
     a_later_write_replaces_the_tags
     tags_can_be_added_to_a_live_entry
     keys_and_names_can_be_listed
+    tags_that_are_added_at_once_are_all_there
     the_local_tier_is_told
     many_entries_are_tagged_at_once
     fences_and_tags_go_together

@@ -12,6 +12,7 @@
 
 mod changes;
 mod journal;
+mod loads;
 mod patience;
 mod phase;
 mod report;
@@ -25,14 +26,14 @@ use bytes::Bytes;
 use tokio::task::AbortHandle;
 
 use self::journal::Journal;
+use self::loads::Loads;
 use self::phase::{Gate, Side, Stakes, Turns};
 use super::{
-    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, LoadBegun,
-    LoadRequest, NodeRole, NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp,
-    SortedSetReply, Stamp, StampedPut, Store, StoreStats, Write,
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeRole,
+    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
+    Store, StoreStats, Write, tags,
 };
 use crate::clock::Clock;
-use crate::envelope;
 use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Namespace;
@@ -47,7 +48,7 @@ use crate::lease::LockStore;
 /// the journal, and to probe after a caller gave up.
 ///
 /// # What falls back
-/// Reads, puts, deletes, touches and clears without a condition. The standby starts empty, so that most reads are misses, and
+/// Reads, puts, deletes, touches and clears without a condition, and loads of what has no tags. The standby starts empty, so that most reads are misses, and
 /// `true` from a delete or a touch means that the standby had the entry. Conditional puts, counters, sorted sets, scans and
 /// counts fail meanwhile, with `Unavailable` or, if a reply was lost, `Timeout`.
 ///
@@ -113,6 +114,7 @@ struct Inner {
     disturbances: AtomicU64,
     /// Whether this process wrote to the primary since the present generation began.
     wrote: AtomicBool,
+    loads: Loads,
     outages: AtomicU64,
     standby_calls: AtomicU64,
     prober: Mutex<Option<AbortHandle>>,
@@ -182,6 +184,7 @@ impl Builder {
                 epoch: AtomicU64::new(0),
                 disturbances: AtomicU64::new(0),
                 wrote: AtomicBool::new(false),
+                loads: Loads::default(),
                 outages: AtomicU64::new(0),
                 standby_calls: AtomicU64::new(0),
                 prober: Mutex::default(),
@@ -228,6 +231,9 @@ impl Fallback {
                     stay.record(namespace, keys).await?;
                     let entries = stay.entries(namespace);
                     let reply = inner.standby.write_many(&entries, writes).await;
+                    if let Ok(applied) = &reply {
+                        inner.loads.note(writes, applied);
+                    }
                     stay.confirm(reply).await?
                 }
             };
@@ -235,17 +241,6 @@ impl Fallback {
                 return Ok(applied);
             }
         }
-    }
-}
-
-/// Returns whether a write means the same wherever it is made.
-fn falls_back(write: &Write<'_>) -> bool {
-    match (&write.change, write.condition) {
-        // What depends on registers stays with them.
-        (Change::Put(entry), Condition::Always) => !envelope::has_stamps(entry),
-        (Change::Delete | Change::Touch, Condition::Always) => true,
-        (Change::Touch, Condition::IfPresent) => true,
-        (Change::Put(_) | Change::Delete | Change::Touch, _) => false,
     }
 }
 
@@ -314,6 +309,10 @@ impl Store for Fallback {
         key: &[u8],
         load: &LoadRequest<'_>,
     ) -> Result<LoadBegun> {
+        if load.registers.is_empty() {
+            // By the steps that fall back.
+            return tags::begin_load(self, namespace, key, load).await;
+        }
         primary_only!(self, Stakes::Exclusive, primary => primary.begin_load(namespace, key, load))
     }
 
@@ -378,7 +377,10 @@ impl Store for Fallback {
     }
 
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
-        if writes.iter().all(falls_back) {
+        if writes
+            .iter()
+            .all(|write| self.inner.loads.falls_back(write))
+        {
             return self.write_plain(namespace, writes).await;
         }
         primary_only!(self, Stakes::Exclusive, primary => primary.write_many(namespace, writes))

@@ -86,6 +86,7 @@ impl Inner {
         if self.gate.outage().is_some() {
             return;
         }
+        self.loads.forget();
         self.outages.fetch_add(1, Ordering::Relaxed);
         self.gate.set_outage(Some(Outage {
             since: Instant::now(),

@@ -98,6 +98,6 @@ pub(super) fn fresh() -> Stamp {
     let mut stamp = Stamp::default();
     match SYSTEM.fill(&mut stamp) {
         Ok(()) if stamp != Stamp::default() => stamp,
-        _ => fastrand::u64(1..).to_le_bytes(),
+        _ => crate::tag::nonce().to_le_bytes(),
     }
 }

@@ -1,0 +1,293 @@
+//! How values get into the store and the local tier, and out of them.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Inner;
+use super::local::{Shared, Weighed};
+use super::stats::Counter;
+use super::write::WriteOptions;
+use crate::codec::{Codec, Compression, Encoding, compress, format_integer, integer_value};
+use crate::envelope::{self, Header};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyRef;
+use crate::store::{Condition, Expiry, Register, Write};
+
+/// A value on its way into the store and the local tier.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub(super) ttl_ms: Option<u64>,
+    /// The sealed entry; empty when there is no store.
+    pub(super) entry: Bytes,
+    /// What it depends on; its stamps are not in it yet.
+    pub(super) registers: Arc<[Register]>,
+    pub(super) local: Option<Weighed>,
+}
+
+impl Inner {
+    /// Encodes a value for the store and takes a live copy for the local tier, where there is one.
+    pub(super) fn prepare<V>(&self, value: &V, options: &WriteOptions) -> Result<Prepared>
+    where
+        V: Serialize + ToOwned + ?Sized,
+        V::Owned: Send + Sync + 'static,
+    {
+        self.prepare_with(value, options, || Arc::new(value.to_owned()) as Shared)
+    }
+
+    /// As [`Inner::prepare`], for a value that is shared already.
+    pub(super) fn prepare_shared<V>(
+        &self,
+        value: &Arc<V>,
+        options: &WriteOptions,
+    ) -> Result<Prepared>
+    where
+        V: Serialize + Send + Sync + 'static,
+    {
+        self.prepare_with(&**value, options, || Arc::clone(value) as Shared)
+    }
+
+    fn prepare_with<V>(
+        &self,
+        value: &V,
+        options: &WriteOptions,
+        share: impl FnOnce() -> Shared,
+    ) -> Result<Prepared>
+    where
+        V: Serialize + ?Sized,
+    {
+        let ttl_ms = options.ttl_ms(self.default_ttl)?;
+        let is_local_only = self.is_local_only();
+        let entry = if is_local_only {
+            Bytes::new()
+        } else {
+            self.seal_value(value, ttl_ms, options)?
+        };
+        let local = match self.local.as_ref().filter(|tier| tier.write_through) {
+            Some(_) => {
+                let bytes = if is_local_only {
+                    measure(value)?
+                } else {
+                    entry.len()
+                };
+                Some(Weighed {
+                    value: share(),
+                    bytes,
+                    schema: options.schema,
+                })
+            }
+            None => None,
+        };
+        Ok(Prepared {
+            ttl_ms,
+            entry,
+            registers: Arc::default(),
+            local,
+        })
+    }
+
+    /// Encodes, compresses and seals a value.
+    fn seal_value<V: Serialize + ?Sized>(
+        &self,
+        value: &V,
+        ttl_ms: Option<u64>,
+        options: &WriteOptions,
+    ) -> Result<Bytes> {
+        let now_ms = self.clock.now_ms();
+        let integer = integer_value(value);
+        let codec = if integer.is_some() {
+            Codec::Json
+        } else {
+            self.codec
+        };
+        let plain = match integer {
+            Some(integer) => format_integer(integer),
+            None => codec.encode(value)?,
+        };
+        let mut header = Header::new(Encoding::Codec(codec), now_ms, ttl_ms);
+        header.schema = options.schema;
+        options.order.stamp(&mut header);
+        self.pack(header, &plain)
+    }
+
+    /// Compresses a plain body, if that is worth it, and seals it under the header.
+    pub(super) fn pack(&self, mut header: Header, plain: &[u8]) -> Result<Bytes> {
+        if plain.len() > self.compress_above
+            && self.compression != Compression::None
+            && let Some(packed) = compress(self.compression, plain)?
+        {
+            header.compression = self.compression;
+            return envelope::seal(&header, &packed, plain.len());
+        }
+        envelope::seal(&header, plain, plain.len())
+    }
+
+    /// Writes one entry; returns whether the condition held.
+    pub(super) async fn put(
+        self: &Arc<Self>,
+        key: &[u8],
+        prepared: Prepared,
+        condition: Condition,
+    ) -> Result<bool> {
+        self.flusher.ensure(self);
+        let change = self.change(key).await;
+        let applied = self.send(key, &prepared, condition).await;
+        let applied = applied.map_err(|error| self.tagged(error, "set", key))?;
+        if applied {
+            self.counters.count(Counter::Set);
+            change.finish(prepared.local.map(|value| (value, prepared.ttl_ms)));
+        }
+        Ok(applied)
+    }
+
+    pub(super) async fn put_many(
+        self: &Arc<Self>,
+        entries: Vec<(KeyRef<'_>, Prepared)>,
+    ) -> Result<()> {
+        if self.is_local_only() {
+            for (key, prepared) in entries {
+                self.set_local_only(key.as_bytes(), prepared);
+            }
+            return Ok(());
+        }
+        if entries.iter().any(|(_, prepared)| prepared.is_tagged()) {
+            return self.put_tagged(entries).await;
+        }
+        self.flusher.ensure(self);
+        let mut changes = Vec::with_capacity(entries.len());
+        for (key, _) in &entries {
+            changes.push(self.change(key.as_bytes()).await);
+        }
+        let write = |(key, prepared): &'_ (KeyRef<'_>, Prepared)| {
+            (
+                prepared.entry.clone(),
+                prepared.ttl_ms,
+                key.as_bytes().to_vec(),
+            )
+        };
+        let parts: Vec<_> = entries.iter().map(write).collect();
+        let writes: Vec<_> = parts
+            .iter()
+            .map(|(entry, ttl_ms, key)| {
+                Write::put(key, entry.clone(), Expiry::from_ttl_ms(*ttl_ms))
+            })
+            .collect();
+        self.store
+            .write_many(&self.namespace, &writes)
+            .await
+            .map_err(|error| error.store(self.store.name()).operation("set_many"))?;
+        self.counters.add(Counter::Set, entries.len() as u64);
+        for (change, (_, prepared)) in changes.into_iter().zip(entries) {
+            change.finish(prepared.local.map(|value| (value, prepared.ttl_ms)));
+        }
+        Ok(())
+    }
+
+    /// Stores into a tier without a store. Nothing is locked here while nothing else goes on.
+    ///
+    /// A load counts itself as active, then looks into the tier, then loads. Either it finds this value there, or it
+    /// looked before the insertion, under the slot's lock; then the second look here sees that it began.
+    pub(super) fn set_local_only(&self, key: &[u8], prepared: Prepared) {
+        let quiet = self.inflight.quiet();
+        let (Some(quiet), true) = (quiet, self.flights.is_idle()) else {
+            self.set_local_if(key, prepared, || true);
+            return;
+        };
+        let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
+            return;
+        };
+        tier.insert(
+            key,
+            value,
+            (prepared.ttl_ms, prepared.ttl_ms),
+            self.clock.monotonic_ms(),
+        );
+        self.counters.count(Counter::Set);
+        if !(self.inflight.is_quiet_since(quiet) && self.flights.is_idle()) {
+            // A load or read began meanwhile and may have put an older value over this one.
+            self.inflight.change_now(key, || tier.remove(key, 0));
+            self.flights.forget(key);
+        }
+    }
+
+    /// Inserts into a tier without a store, if `condition` holds, as one step for this key.
+    pub(super) fn set_local_if(
+        &self,
+        key: &[u8],
+        prepared: Prepared,
+        condition: impl FnOnce() -> bool,
+    ) -> bool {
+        let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
+            return false;
+        };
+        let life = (prepared.ttl_ms, prepared.ttl_ms);
+        let applied = self.inflight.change_now(key, || {
+            let holds = condition();
+            if holds {
+                tier.insert(key, value, life, self.clock.monotonic_ms());
+            }
+            holds
+        });
+        // Afterwards, since a load that began before the insertion must not be joined: the value may be gone again.
+        self.flights.forget(key);
+        if applied {
+            self.counters.count(Counter::Set);
+        }
+        applied
+    }
+
+    pub(super) async fn delete_many(self: &Arc<Self>, keys: &[&[u8]]) -> Result<u64> {
+        self.flusher.ensure(self);
+        let mut changes = Vec::with_capacity(keys.len());
+        for key in keys {
+            changes.push(self.change(key).await);
+        }
+        let now_ms = self.clock.monotonic_ms();
+        let deleted = if let Some(tier) = self.only_tier() {
+            keys.iter().filter(|key| tier.remove(key, now_ms)).count()
+        } else {
+            let writes: Vec<_> = keys.iter().map(|key| Write::delete(key)).collect();
+            let applied = self.store.write_many(&self.namespace, &writes).await;
+            let first = keys.first().copied().unwrap_or_default();
+            let applied = applied.map_err(|error| self.tagged(error, "delete", first))?;
+            applied.into_iter().filter(|applied| *applied).count()
+        };
+        self.counters.add(Counter::Delete, deleted as u64);
+        changes.into_iter().for_each(|change| change.finish(None));
+        Ok(deleted as u64)
+    }
+
+    pub(super) async fn expire(self: &Arc<Self>, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        if let Some(tier) = self.only_tier() {
+            return Ok(tier.expire(key, ttl_ms, self.clock.monotonic_ms()));
+        }
+        let change = self.change(key).await;
+        let touch = Write::touch(key, Expiry::from_ttl_ms(ttl_ms));
+        let applied = self.store.write_many(&self.namespace, &[touch]).await;
+        let applied = applied.map_err(|error| self.tagged(error, "expire", key))?;
+        change.finish(None);
+        Ok(applied == [true])
+    }
+}
+
+/// Returns the encoded size of a value without keeping its bytes.
+fn measure<V: Serialize + ?Sized>(value: &V) -> Result<usize> {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    let mut serializer = rmp_serde::Serializer::new(&mut count);
+    value.serialize(&mut serializer).map_err(|error| {
+        Error::new(ErrorKind::Codec, "the value cannot be encoded").caused_by(error)
+    })?;
+    Ok(count.0)
+}
