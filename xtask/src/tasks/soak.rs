@@ -40,13 +40,14 @@ const TAG_OPERATIONS: (&str, &str) = ("LARDER_TEST_STORM_OPERATIONS", "1000000")
 /// Names the file to which each of them adds its row.
 const TAG_ROWS: &str = "LARDER_TEST_STORM_ROWS";
 /// What is in the columns of these rows, which are as wide.
-const TAG_COLUMNS: [&str; 6] = [
+const TAG_COLUMNS: [&str; 7] = [
     "store",
     "operations",
     "hits",
     "invalidations",
     "lost",
     "violations",
+    "joined",
 ];
 
 /// Tests of the suite that last for as long as the variable says.
@@ -101,9 +102,17 @@ fn tags(fleet: &Fleet) -> Result<Counts> {
     fleet.equip(command.env(TAG_OPERATIONS.0, TAG_OPERATIONS.1));
     command.env(TAG_ROWS, rows.path());
     let counts = stage::run(command, Runner::Libtest)?;
-    let [store, operations, hits, invalidations, lost, violations] = TAG_COLUMNS;
+    let [
+        store,
+        operations,
+        hits,
+        invalidations,
+        lost,
+        violations,
+        joined,
+    ] = TAG_COLUMNS;
     println!(
-        "{store:<28} {operations:>10} {hits:>10} {invalidations:>13} {lost:>9} {violations:>10}"
+        "{store:<28} {operations:>10} {hits:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
     );
     print!("{}", std::fs::read_to_string(rows.path())?);
     Ok(counts)

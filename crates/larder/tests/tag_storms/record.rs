@@ -13,9 +13,9 @@ pub(crate) enum Event {
     Changed(u64, u64, u64),
     /// This value depends on this subject as of a moment.
     Depends(u64, u64, u64),
-    /// This value was read from the store; when that began.
+    /// This value was read; when that began.
     Read(u64, u64),
-    /// This value was remembered, perhaps by joining a load of this process.
+    /// This value was returned by a call that loads if need be; when that began.
     Remembered(u64, u64),
 }
 
@@ -128,34 +128,25 @@ impl Record {
     }
 }
 
-/// Returns the history of what was read from the store, by whomever.
-pub(crate) fn shared_history(records: &[Record]) -> ReadHistory {
-    let mut history = ReadHistory::default();
-    for event in records.iter().flat_map(|record| &record.events) {
-        match *event {
-            Event::Changed(subject, began, ended) => history.changed(subject, began, ended),
-            Event::Depends(value, subject, since) => history.depends(value, subject, since),
-            Event::Read(value, began) => history.read(value, began),
-            Event::Remembered(..) => {}
-        }
-    }
-    history
+/// Which reads a history has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// Those from the store.
+    Reads,
+    /// Those by calls that load if need be, and may have waited for a load that somebody else had begun.
+    Remembered,
 }
 
-/// Returns the history of what a process was returned by `remember`, and of its own changes: a process does not know of the
-/// changes of others before it looks, and who asks meanwhile joins the load that runs already.
-pub(crate) fn own_history(records: &[Record], process: usize) -> ReadHistory {
+/// Returns the history of all processes, with these reads.
+pub(crate) fn history(records: &[Record], judged: Judged) -> ReadHistory {
     let mut history = ReadHistory::default();
-    for (number, record) in records.iter().enumerate() {
-        for event in &record.events {
-            match *event {
-                Event::Changed(subject, began, ended) if number == process => {
-                    history.changed(subject, began, ended);
-                }
-                Event::Remembered(value, began) if number == process => history.read(value, began),
-                Event::Depends(value, subject, since) => history.depends(value, subject, since),
-                _ => {}
-            }
+    for event in records.iter().flat_map(|record| &record.events) {
+        match (*event, judged) {
+            (Event::Changed(subject, began, ended), _) => history.changed(subject, began, ended),
+            (Event::Depends(value, subject, since), _) => history.depends(value, subject, since),
+            (Event::Read(value, began), Judged::Reads)
+            | (Event::Remembered(value, began), Judged::Remembered) => history.read(value, began),
+            _ => {}
         }
     }
     history
