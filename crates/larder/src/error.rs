@@ -10,6 +10,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 /// The result of a Larder operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -97,6 +99,17 @@ struct Repr {
     operation: Option<&'static str>,
     key: Option<String>,
     source: Option<Source>,
+    settling: Option<Settling>,
+}
+
+/// Tells when what was done in part has been done.
+#[derive(Clone)]
+pub(crate) struct Settling(watch::Receiver<bool>);
+
+impl Settling {
+    pub(crate) fn new(settled: watch::Receiver<bool>) -> Self {
+        Self(settled)
+    }
 }
 
 impl Error {
@@ -119,6 +132,7 @@ impl Error {
             operation: None,
             key: None,
             source: None,
+            settling: None,
         }))
     }
 
@@ -186,6 +200,35 @@ impl Error {
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.0.retryable = retryable;
         self
+    }
+
+    /// Notes that it is tried again in the background.
+    #[must_use]
+    pub(crate) fn settling(mut self, settling: Settling) -> Self {
+        self.0.settling = Some(settling);
+        self
+    }
+
+    /// Waits until an invalidation that failed has been made after all: the cache repeats it in the background as long as
+    /// the process runs. Give it a time limit of your own. Cancel-safe.
+    ///
+    /// # Errors
+    /// This error itself: nothing is repeated, because that could not help, because 10,000 invalidations wait already, or
+    /// because it is the error of another operation. `Unavailable`: the cache was closed before.
+    pub async fn await_settled(&self) -> Result<()> {
+        let Some(Settling(settled)) = &self.0.settling else {
+            return Err(self.clone());
+        };
+        let mut settled = settled.clone();
+        let closed = |_closed| {
+            let message = "the cache was closed before the invalidation was made";
+            Self::new(ErrorKind::Unavailable, message).retryable(false)
+        };
+        settled
+            .wait_for(|is_settled| *is_settled)
+            .await
+            .map(drop)
+            .map_err(closed)
     }
 
     /// Returns what kind of failure this is.

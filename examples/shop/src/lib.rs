@@ -96,6 +96,7 @@ impl Shop {
             requests_per_minute: settings.requests_per_minute,
             larder,
         };
+        users::name_groups(&shop.pages)?;
         rankings::fill_best_sellers(&shop).await?;
         Ok(shop)
     }
@@ -130,6 +131,7 @@ impl Shop {
             .route("/", get(overview::show))
             .route("/users", get(users::list))
             .route("/users/{id}", get(users::show).post(users::rename))
+            .route("/users/imported", post(users::imported))
             .route("/products", get(products::list))
             .route("/products/{id}", get(products::show))
             .route("/products/{id}/buy", post(products::buy))

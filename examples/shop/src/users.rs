@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, Redirect};
-use larder::RememberError;
 use larder::cache::LoadContext;
+use larder::{Cache, RememberError};
 use serde::Deserialize;
 
 use crate::db::{User, UserId};
@@ -20,6 +20,8 @@ const PER_PAGE: u32 = 20;
 /// after the other.
 const MISSING_TTL: Duration = Duration::from_secs(60);
 const MAX_NAME_CHARS: usize = 80;
+/// The group of tags of all that shows users.
+const PEOPLE: &str = "people";
 
 pub(crate) async fn list(
     State(shop): State<Shop>,
@@ -89,6 +91,18 @@ pub(crate) async fn rename(
     // An error of the cache is told: the old name may still be shown, and renaming once more does no harm.
     forget(&shop, id).await?;
     Ok(Redirect::to(&format!("/users/{}", id.0)))
+}
+
+/// Forgets what shows users after many were changed behind the shop's back, by an import for example.
+pub(crate) async fn imported(State(shop): State<Shop>) -> Result<Redirect, AppError> {
+    shop.users.clear().await?;
+    shop.pages.invalidate_group(PEOPLE).await?;
+    Ok(Redirect::to("/users"))
+}
+
+/// Names what is invalidated together. Groups of `[tags.groups]` in a configuration can be used by operators as well.
+pub(crate) fn name_groups(pages: &Cache) -> Result<(), larder::Error> {
+    pages.add_group(PEOPLE, ["user:*"])
 }
 
 /// Removes what shows a user from the caches: the row by its key, and by their tag the pages, whichever they are.

@@ -136,6 +136,21 @@ async fn a_new_name_is_on_every_page_at_once() {
     }
 }
 
+#[tokio::test]
+async fn an_import_is_seen_by_all_pages_of_users() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Running::open(dir.path()).await;
+    let pages = ["/users?page=12", "/users/240", "/products/7"];
+    for path in pages {
+        shop.page(path).await;
+        assert_eq!(shop.page(path).await.1, 0, "{path}");
+    }
+    assert_eq!(shop.post("/users/imported", "").await.status, 303);
+    for (path, expected) in pages.into_iter().zip([1, 1, 0]) {
+        assert_eq!(shop.page(path).await.1, expected, "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_under_way_does_not_bring_the_old_name_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -23,6 +23,7 @@ pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
         let request = Request {
             tags: args.tags,
             keys: None,
+            stale: false,
             dry_run: args.confirm.dry_run,
         };
         return invalidate::invalidate(request, session).await;

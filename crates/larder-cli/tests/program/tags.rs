@@ -45,7 +45,7 @@ fn a_tag_that_nothing_depends_on_is_exit_code_3() {
     let home = filled();
     let ran = home.run("tag show nobody --json");
     assert_eq!((ran.code, ran.error_kind().as_str()), (3, "miss"));
-    for refused in ["tag show a*", "tag show users --limit 0", "tag show"] {
+    for refused in ["tag show a[", "tag show users --limit 0", "tag show"] {
         assert_eq!(home.run(refused).code, 2, "{refused}");
     }
     let empty = Home::new();
@@ -68,11 +68,23 @@ fn an_invalidation_needs_no_confirmation() {
     assert_eq!(home.run("tag show users").code, 3);
     for refused in [
         "tag invalidate",
-        "tag invalidate a*",
+        "tag invalidate a[",
         "tag invalidate x --keys 0",
     ] {
         assert_eq!(home.run(refused).code, 2, "{refused}");
     }
+}
+
+#[test]
+fn patterns_and_stale_marks_need_no_more() {
+    let home = filled();
+    let printed = home.run("tag invalidate user[s] x*y --stale").ok();
+    let expected = "marked stale user[s]\nmarked stale x*y: nothing depends on it\n";
+    assert_eq!(printed, expected);
+    assert_eq!(home.run("cache has user:1").code, 0);
+    let printed = home.run("tag invalidate us?r* --json").ok();
+    assert!(printed.contains("\"existed\":true"), "{printed}");
+    assert_eq!(home.run("cache has user:1").code, 3);
 }
 
 #[test]

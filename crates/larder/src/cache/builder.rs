@@ -9,6 +9,7 @@ use super::groups::Groups;
 use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
+use super::settle::Settler;
 use super::stats::Counters;
 use super::{Cache, Inner};
 use crate::codec::{Codec, Compression};
@@ -171,6 +172,7 @@ impl Builder {
         });
         let inner = Inner {
             locks,
+            settler: Settler::default(),
             local: self.local.as_ref().map(tier).transpose()?,
             clock: self.store.clock(),
             namespace: Namespace::new(&self.prefix, &self.name, self.version),

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, SetOnce};
 use super::loading::Claim;
 use super::remember::RememberError;
 use crate::error::{Error, ErrorKind};
-use crate::tag::Register;
+use crate::tag::{Register, Selector};
 
 const SHARDS: usize = 16;
 /// The most callers that may wait for one load.
@@ -51,9 +51,10 @@ pub(super) enum Depends {
 }
 
 impl Depends {
-    fn on_any_of(&self, registers: &[Register]) -> bool {
+    fn on_any_of(&self, selectors: &[Selector]) -> bool {
+        let is_meant = |register| selectors.iter().any(|it| it.means(register));
         match self {
-            Self::On(own) => own.iter().any(|register| registers.contains(register)),
+            Self::On(own) => own.iter().any(is_meant),
             Self::Unknown => true,
         }
     }
@@ -246,11 +247,11 @@ impl Flights {
         keys
     }
 
-    /// Lets nobody join the flights whose values depend on one of these registers, or may do so.
-    pub(super) fn forget_depending(&self, registers: &[Register]) {
+    /// Lets nobody join the flights whose values depend on what is meant, or may do so.
+    pub(super) fn forget_depending(&self, selectors: &[Selector]) {
         for shard in &self.shards {
             lock(shard).retain(|_, flights| {
-                flights.retain(|slot| !slot.depends.on_any_of(registers));
+                flights.retain(|slot| !slot.depends.on_any_of(selectors));
                 !flights.is_empty()
             });
         }
@@ -463,15 +464,16 @@ mod tests {
         let Entered::Leads(_pilot, _waits) = enter(&flights) else {
             panic!("the first one leads")
         };
-        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        let means = |tag| [Selector::parse(tag).unwrap()];
+        flights.forget_depending(&means("other"));
         assert!(flights.is_joinable::<u32, String>(b"k", 0));
-        flights.forget_depending(&[Register::new(b'=', b"t")]);
+        flights.forget_depending(&means("[st]"));
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
         let unknown = flights.enter::<u32, String>(b"k", 0, (&Depends::Unknown, false));
         let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
             panic!("a new one leads")
         };
-        flights.forget_depending(&[Register::new(b'=', b"other")]);
+        flights.forget_depending(&means("other"));
         assert!(!flights.is_joinable::<u32, String>(b"k", 0));
     }
 

@@ -1,19 +1,22 @@
 //! Invalidating by tags.
 
+use std::collections::BTreeSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::{Cache, Inner};
 use crate::error::{Error, ErrorKind, Result};
+use crate::glob::Glob;
 use crate::key::Key;
-use crate::store::{Invalidation, Register};
+use crate::store::{Invalidation, Register, RegisterPage};
 use crate::tag::Selector;
 
-/// Keys asked for in one round trip.
-const PAGE_KEYS: usize = 500;
+/// Keys or registers asked for in one round trip.
+const PAGE: usize = 500;
 
 /// What an invalidation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,7 +53,7 @@ pub struct InvalidateTags<'a> {
 
 impl Cache {
     /// Invalidates all entries that carry any of the tags. `user:123:*` is the subtree: all tags that begin with
-    /// `user:123:`. Await the builder.
+    /// `user:123:`; other patterns, of `*`, `?` and `[a-z]`, mean the tags that match. Await the builder.
     ///
     /// # Guarantees
     /// When this has returned `Ok`, no read that starts later returns, from the store, a value whose computation began
@@ -58,13 +61,17 @@ impl Cache {
     /// that is on its way into the store. What others see is as their store says: a failover to a server that had not
     /// heard of it yet may undo it.
     ///
+    /// An invalidation that fails because of the store is repeated in the background until it is made, see
+    /// [`Error::await_settled`]; and all are, for a minute, when another server takes over, which may not have heard of them.
+    ///
     /// Cost: one round trip to each server, however many entries there are; a cache with a local tier empties that.
-    /// Nothing is deleted: entries stay until they expire, are evicted or are written again.
+    /// Nothing is deleted: entries stay until they expire, are evicted or are written again. A pattern that is no subtree
+    /// costs a listing of all tags, and on Redis of all keys.
     ///
     /// # Errors
     /// `InvalidArgument`: no tags, or one that is none; `Partial`: some parts of the store have not acknowledged it, and
-    /// entries there may still be valid; it can be repeated. `InvalidConfig`: tags are switched off. `Unsupported`,
-    /// `Unavailable`, `Timeout`.
+    /// entries there may still be valid. `InvalidConfig`: tags are switched off. `Unsupported`: the store has no tags, or
+    /// cannot list them for a pattern. `Unavailable`, `Timeout`: nothing is known.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -137,19 +144,25 @@ impl<'a> InvalidateTags<'a> {
             return Err(named(Error::argument("there is no tag to invalidate")));
         }
         let selectors = given.iter().map(|tag| Selector::parse(tag));
-        let registers = selectors.map(|selector| Ok(selector?.into_register()));
-        let registers = registers.collect::<Result<Vec<_>>>().map_err(named)?;
-        let mut keys = Vec::with_capacity(registers.len());
-        for register in &registers {
+        let selectors = selectors.collect::<Result<Vec<_>>>().map_err(named)?;
+        inner.can_find(&selectors).map_err(named)?;
+        let mut keys = Vec::with_capacity(selectors.len());
+        for selector in &selectors {
             keys.push(match self.keys {
                 None => None,
-                Some(limit) => Some(inner.keys_of(register, limit).await.map_err(named)?),
+                Some(limit) => Some(inner.keys_of(selector, limit).await.map_err(named)?),
             });
         }
-        let (had, parts) = inner
-            .invalidate(&registers, self.how)
-            .await
-            .map_err(named)?;
+        let epoch = inner.store.connection_epoch();
+        let outcome = inner.invalidate_now(&selectors, self.how).await;
+        let (had, parts) = match outcome {
+            Ok(told) => told,
+            Err(error) => {
+                let settler = &inner.settler;
+                return Err(settler.take_on(inner, given, self.how, named(error)));
+            }
+        };
+        inner.settler.note(inner, &given, self.how, epoch);
         let tags = given.into_iter().zip(had).zip(keys);
         let tags = tags.map(|((tag, existed), keys)| InvalidatedTag { tag, existed, keys });
         Ok(Invalidated {
@@ -169,10 +182,21 @@ impl<'a> IntoFuture for InvalidateTags<'a> {
 }
 
 impl Inner {
-    /// Invalidates registers in the store and whatever this process has that depends on them.
-    async fn invalidate(
+    /// Refuses patterns where the tags that they mean cannot be listed.
+    fn can_find(&self, selectors: &[Selector]) -> Result<()> {
+        let is_pattern = |it: &Selector| matches!(it, Selector::Pattern(_));
+        if self.capabilities.tag_listing || !selectors.iter().any(is_pattern) {
+            return Ok(());
+        }
+        let message =
+            "patterns of tags, other than a subtree as in `user:*`, for it cannot list tags";
+        Err(Error::unsupported(message))
+    }
+
+    /// Invalidates in the store, and whatever this process has that depends on it. Returns what there was of each.
+    pub(super) async fn invalidate_now(
         self: &Arc<Self>,
-        registers: &[Register],
+        selectors: &[Selector],
         how: Invalidation,
     ) -> Result<(Vec<bool>, usize)> {
         // Nobody knows what local copies depend on: they go, with all that is on its way to them.
@@ -180,11 +204,44 @@ impl Inner {
             Some(_) => Some(self.change_all().await),
             None => None,
         };
-        self.flights.forget_depending(registers);
-        let outcome = self.store.invalidate(&self.namespace, registers, how).await;
+        self.flights.forget_depending(selectors);
+        let outcome = self.invalidate_in_store(selectors, how).await;
         // Again, for those who began a load before the store heard of it.
-        self.flights.forget_depending(registers);
-        let outcome = outcome?;
+        self.flights.forget_depending(selectors);
+        outcome
+    }
+
+    async fn invalidate_in_store(
+        &self,
+        selectors: &[Selector],
+        how: Invalidation,
+    ) -> Result<(Vec<bool>, usize)> {
+        let register = |it: &Selector| match it {
+            Selector::Register(register) => Some(register.clone()),
+            Selector::Pattern(_) => None,
+        };
+        let registers: Vec<_> = selectors.iter().filter_map(register).collect();
+        // Before any tag is listed: a load that learns of one later finds out that something was invalidated.
+        let (had, parts) = self.invalidate_registers(&registers, how).await?;
+        let (mut had, mut all) = (had.into_iter(), Vec::with_capacity(selectors.len()));
+        for selector in selectors {
+            all.push(match selector {
+                Selector::Register(_) => had.next().unwrap_or_default(),
+                Selector::Pattern(pattern) => self.invalidate_matching(pattern, how).await?,
+            });
+        }
+        Ok((all, parts))
+    }
+
+    async fn invalidate_registers(
+        &self,
+        registers: &[Register],
+        how: Invalidation,
+    ) -> Result<(Vec<bool>, usize)> {
+        let outcome = self
+            .store
+            .invalidate(&self.namespace, registers, how)
+            .await?;
         if outcome.missing > 0 {
             let message = format!(
                 "{} of {} parts of the store have not acknowledged the invalidation",
@@ -195,14 +252,60 @@ impl Inner {
         Ok((outcome.had, outcome.parts))
     }
 
+    /// Invalidates whatever register the store has that matches; returns whether there was one.
+    async fn invalidate_matching(&self, pattern: &Glob, how: Invalidation) -> Result<bool> {
+        let (mut cursor, mut existed) = (None, false);
+        loop {
+            let page = self.registers_page(pattern, cursor.as_ref()).await?;
+            if !page.registers.is_empty() {
+                let (had, _) = self.invalidate_registers(&page.registers, how).await?;
+                existed |= had.contains(&true);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(existed);
+            }
+        }
+    }
+
+    pub(super) async fn registers_page(
+        &self,
+        pattern: &Glob,
+        cursor: Option<&Bytes>,
+    ) -> Result<RegisterPage> {
+        let (store, namespace) = (&self.store, &self.namespace);
+        store.scan_registers(namespace, pattern, cursor, PAGE).await
+    }
+
+    /// Returns up to `limit` keys of entries with a tag that is meant.
+    pub(super) async fn keys_of(&self, selector: &Selector, limit: usize) -> Result<Vec<Key>> {
+        let pattern = match selector {
+            Selector::Register(register) => return self.keys_with(register, limit).await,
+            Selector::Pattern(pattern) => pattern,
+        };
+        let (mut keys, mut cursor) = (BTreeSet::new(), None);
+        loop {
+            let page = self.registers_page(pattern, cursor.as_ref()).await?;
+            for register in &page.registers {
+                keys.extend(self.keys_with(register, limit).await?);
+                if keys.len() >= limit {
+                    return Ok(keys.into_iter().take(limit).collect());
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(keys.into_iter().collect());
+            }
+        }
+    }
+
     /// Returns up to `limit` keys of entries that carry a stamp of the register.
-    pub(super) async fn keys_of(&self, register: &Register, limit: usize) -> Result<Vec<Key>> {
+    async fn keys_with(&self, register: &Register, limit: usize) -> Result<Vec<Key>> {
         let (mut keys, mut cursor) = (Vec::new(), None);
         loop {
-            let page = self
-                .store
-                .scan_by_register(&self.namespace, register, cursor.as_ref(), PAGE_KEYS)
-                .await?;
+            let (store, namespace) = (&self.store, &self.namespace);
+            let page = store.scan_by_register(namespace, register, cursor.as_ref(), PAGE);
+            let page = page.await?;
             keys.extend(page.keys.into_iter().map(|scanned| scanned.key));
             cursor = page.next;
             if cursor.is_none() || keys.len() >= limit {

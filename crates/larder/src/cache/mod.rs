@@ -24,6 +24,7 @@ mod ready;
 mod remember;
 mod remember_many;
 mod sealed;
+mod settle;
 mod snapshot;
 mod sorted_set;
 mod stats;
@@ -114,6 +115,7 @@ struct Inner {
     /// Which registers the loaders of keys named last.
     learnt: Learnt,
     locks: Locks,
+    settler: settle::Settler,
     counters: Counters,
     flusher: flusher::Flusher,
 }

@@ -16,9 +16,6 @@ use crate::key::{Key, KeyRef};
 use crate::store::{Condition, Expiry, MAX_CAS_ATTEMPTS, Write, conflict};
 use crate::tag::{self, Selector};
 
-/// Registers asked for in one round trip.
-const PAGE_REGISTERS: usize = 500;
-
 /// A view of a cache with some tags; see [`Cache::tagged`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tagged {
@@ -100,14 +97,14 @@ impl Cache {
         Ok(opened.map(|envelope| tags::carried(&envelope.header.stamps)))
     }
 
-    /// Returns up to `limit` keys of valid entries with this tag, or with one below `user:123:*`, in the store's own
-    /// order. Cost: the store looks at all its entries; for people, not for programs.
+    /// Returns up to `limit` keys of valid entries with this tag, with one below `user:123:*`, or with one that matches
+    /// another pattern, in the store's own order. Cost: the store looks at all its entries; for people, not for programs.
     ///
     /// # Errors
     /// `InvalidArgument`: it is no tag; `Unsupported`: the store cannot list; the store's errors.
     pub async fn tag_keys(&self, tag: &str, limit: usize) -> Result<Vec<Key>> {
-        let register = Selector::parse(tag)?.into_register();
-        self.inner.keys_of(&register, limit).await
+        let selector = Selector::parse(tag)?;
+        self.inner.keys_of(&selector, limit).await
     }
 
     /// Returns the tags that entries may carry, sorted: all that do, and some that only former ones did. Cost: as
@@ -120,10 +117,7 @@ impl Cache {
         let pattern = Glob::new(b"=*")?;
         let (mut names, mut cursor) = (Vec::new(), None);
         loop {
-            let page = inner
-                .store
-                .scan_registers(&inner.namespace, &pattern, cursor.as_ref(), PAGE_REGISTERS)
-                .await?;
+            let page = inner.registers_page(&pattern, cursor.as_ref()).await?;
             let tags = page.registers.iter();
             names.extend(tags.map(|name| String::from_utf8_lossy(&name.path()).into_owned()));
             cursor = page.next;

@@ -44,6 +44,9 @@ struct Asked {
     group: Option<String>,
     /// How many keys of each tag to list.
     keys: Option<usize>,
+    /// Only mark the entries stale.
+    #[serde(default)]
+    stale: bool,
 }
 
 /// `GET .../tags?pattern=`: the tags that entries may carry, and the groups.
@@ -70,19 +73,22 @@ pub(super) async fn show(path: TagPath, uri: Uri) -> Result<Response, Problem> {
     Ok(json::reply(&reply))
 }
 
-/// `POST .../tags/invalidate`: makes all entries with any of the tags absent.
+/// `POST .../tags/invalidate`: makes all entries with any of the tags absent, or marks them stale.
 pub(super) async fn invalidate(
     State(shared): State<Shared>,
     CachePath(cache): CachePath,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::none(request.uri())?;
-    let Asked { tags, group, keys } = json::read(request, shared.max_body_bytes).await?;
-    let tags = all_tags(&cache, tags, group.as_deref())?;
+    let asked: Asked = json::read(request, shared.max_body_bytes).await?;
+    let tags = all_tags(&cache, asked.tags, asked.group.as_deref())?;
     tags.iter().try_for_each(|tag| check_selector(tag))?;
     needs_tags(&cache)?;
-    let mut invalidation = cache.invalidate_tags(tags);
-    if let Some(keys) = keys {
+    let mut invalidation = match asked.stale {
+        true => cache.mark_stale_tags(tags),
+        false => cache.invalidate_tags(tags),
+    };
+    if let Some(keys) = asked.keys {
         keys::check_limit("keys", i64::try_from(keys).unwrap_or(i64::MAX))?;
         invalidation = invalidation.with_keys(keys);
     }

@@ -227,13 +227,17 @@ impl Held {
     /// Notes that the lease is lost.
     pub(super) fn lose(&self) {
         if self.leave(Phase::Lost) {
-            self.inner.counters.lost();
-            self.inner.tell(LockEvent::Lost {
-                name: self.name.clone(),
-                fence: self.fence,
-                held: self.held_for(),
-            });
+            self.tell_of_loss();
         }
+    }
+
+    fn tell_of_loss(&self) {
+        self.inner.counters.lost();
+        self.inner.tell(LockEvent::Lost {
+            name: self.name.clone(),
+            fence: self.fence,
+            held: self.held_for(),
+        });
     }
 
     /// Ends the hold because the process ends: its holder hears that it is lost, and nobody is alarmed.
@@ -291,12 +295,7 @@ impl Held {
             was_ended
         });
         if was_ended {
-            self.inner.counters.lost();
-            self.inner.tell(LockEvent::Lost {
-                name: self.name.clone(),
-                fence: self.fence,
-                held: self.held_for(),
-            });
+            self.tell_of_loss();
         }
     }
 

@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// The first pause before a release is tried again, and the last.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
+/// More releases than this are not tried at a time: those locks end with their TTL.
+const MAX_BEHIND: usize = 10_000;
 
 /// What looks after leases.
 #[derive(Default)]
@@ -109,6 +111,12 @@ impl Watchdog {
         };
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         while behind.try_join_next().is_some() {}
+        if behind.len() >= MAX_BEHIND {
+            tracing::warn!(
+                "a lock ends with its TTL, for {MAX_BEHIND} others wait for their release"
+            );
+            return;
+        }
         behind.spawn_on(work, runtime);
     }
 

@@ -148,7 +148,8 @@ impl Link {
         u64::from(self.shared.limits.connections.max(1))
     }
 
-    /// Returns a number that changes whenever a connection was made, for the first time or anew.
+    /// Returns a number that changes whenever a connection was made, for the first time or anew, or somebody else took over
+    /// what a server had served.
     pub(crate) fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::Acquire)
     }
@@ -421,7 +422,12 @@ impl Shared {
 
     /// Replaces the present servers.
     pub(super) fn set_map(&self, map: Map) {
-        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+        let mut present = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if present.is_served_by_others(&map) {
+            // Also where the connection to who serves them now is an old one.
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        *present = Arc::new(map);
     }
 
     fn move_slot(&self, slot: u16, node: &Arc<Node>) {

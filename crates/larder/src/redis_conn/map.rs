@@ -43,6 +43,18 @@ impl Map {
             .get(usize::from(self.owners[usize::from(slot)]))
     }
 
+    /// Returns whether a slot that is served here is served by another server there.
+    pub(crate) fn is_served_by_others(&self, newer: &Self) -> bool {
+        let differs = |slot| match (self.owner(slot), newer.owner(slot)) {
+            (Some(one), Some(other)) => !Arc::ptr_eq(one, other),
+            (before, _) => before.is_some(),
+        };
+        match self.owners.is_empty() && newer.owners.is_empty() {
+            true => differs(0),
+            false => (0..SLOTS).any(differs),
+        }
+    }
+
     /// Returns how many slots a primary serves; `None` where there are none to serve.
     pub(crate) fn slots_of(&self, index: usize) -> Option<u32> {
         if self.owners.is_empty() {

@@ -311,7 +311,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Returns a number that changes whenever a connection to a server was lost and made anew; embedded stores have none.
+    /// Returns a number that changes whenever a connection to a server was lost and made anew, or one server has taken over
+    /// from another; embedded stores have none.
     ///
     /// It has changed before the first reply over the new connection is returned, so whoever finds it unchanged after a
     /// reply knows that no server was restarted in between. Cost: an atomic load.

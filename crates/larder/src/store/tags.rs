@@ -61,7 +61,7 @@ pub struct LoadBegun {
 }
 
 /// What an invalidation does to registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Invalidation {
     /// Entries that carry their stamps are gone.
     Hard,

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::glob::Glob;
 
 /// The longest tag.
 pub const MAX_TAG_BYTES: usize = 200;
@@ -127,29 +128,37 @@ fn shown(tag: &str) -> String {
 
 /// Which tags an invalidation means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Selector(Register);
+pub(crate) enum Selector {
+    /// One tag, or all below a path: one register, whether it is there or not.
+    Register(Register),
+    /// The tags whose registers have such names.
+    Pattern(Glob),
+}
 
 impl Selector {
-    /// Reads a tag, or a path followed by `:*`.
+    /// Reads a tag, a path followed by `:*`, or any other pattern.
     ///
     /// # Errors
-    /// `InvalidArgument`: neither of them.
+    /// `InvalidArgument`: none of them.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        match text.strip_suffix(":*") {
-            Some(path) => {
-                check(path)?;
-                Ok(Self(Register::new(Register::SUBTREE, path.as_bytes())))
-            }
-            None => {
-                check(text)?;
-                Ok(Self(Register::new(Register::EXACT, text.as_bytes())))
-            }
+        let (path, kind) = match text.strip_suffix(":*") {
+            Some(path) => (path, Register::SUBTREE),
+            None => (text, Register::EXACT),
+        };
+        if path.contains(PATTERN) {
+            let kind = char::from(Register::EXACT);
+            return Glob::new(format!("{kind}{text}")).map(Self::Pattern);
         }
+        check(path)?;
+        Ok(Self::Register(Register::new(kind, path.as_bytes())))
     }
 
-    /// Returns the register to invalidate.
-    pub(crate) fn into_register(self) -> Register {
-        self.0
+    /// Returns whether it means an entry with this register.
+    pub(crate) fn means(&self, register: &Register) -> bool {
+        match self {
+            Self::Register(own) => own == register,
+            Self::Pattern(pattern) => pattern.matches(register.as_bytes()),
+        }
     }
 }
 
@@ -175,12 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn selectors_name_one_register() {
-        let register = |text| Selector::parse(text).map(Selector::into_register);
-        assert_eq!(register("user:1").unwrap().as_bytes(), b"=user:1");
-        assert_eq!(register("user:1:*").unwrap().as_bytes(), b"/user:1");
-        for refused in ["", ":*", "*", "a*", "us?r", "a:[b]:*", &"x".repeat(201)] {
-            let error = register(refused).unwrap_err();
+    fn selectors_name_one_register_or_a_pattern() {
+        let register = |text| match Selector::parse(text).unwrap() {
+            Selector::Register(register) => register,
+            Selector::Pattern(pattern) => panic!("{text} became {pattern:?}"),
+        };
+        assert_eq!(register("user:1").as_bytes(), b"=user:1");
+        assert_eq!(register("user:1:*").as_bytes(), b"/user:1");
+        let means = |pattern, tag| {
+            let selector = Selector::parse(pattern).unwrap();
+            assert!(matches!(selector, Selector::Pattern(_)), "{pattern}");
+            selector.means(&Register::exact(tag).unwrap())
+        };
+        for (pattern, tag) in [("*", "a:b"), ("us?r", "user"), ("a:[bc]:*", "a:c:d")] {
+            assert!(means(pattern, tag), "{pattern} {tag}");
+        }
+        for (pattern, tag) in [("user*", "uses"), ("*:photo", "photo"), ("a:*:c", "a:b:d")] {
+            assert!(!means(pattern, tag), "{pattern} {tag}");
+        }
+        let many_stars = "*a".repeat(17);
+        for refused in ["", ":*", "a[", &many_stars, &"x".repeat(201)] {
+            let error = Selector::parse(refused).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{refused}");
         }
     }

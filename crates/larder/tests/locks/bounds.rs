@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use larder::{Cache, ErrorKind, NullStore};
+use larder::testing::{Fault, FlakyStore};
+use larder::{Cache, ErrorKind, MemoryStore, NullStore};
 
 use super::{SECOND, cache};
 
@@ -85,4 +86,26 @@ async fn a_store_without_locks_says_so() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let error = cache.limiter("l").per(1, SECOND).try_take(1).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn releases_that_cannot_be_made_are_bounded() {
+    const MOST: usize = 10_000;
+    let store = FlakyStore::new(MemoryStore::new(), 3);
+    let cache = Cache::builder(store.clone()).build().unwrap();
+    let mut guards = Vec::new();
+    for n in 0..MOST + 100 {
+        let lock = cache.lock(format!("lock:{n}")).ttl(60 * SECOND);
+        guards.push(lock.acquire().await.unwrap());
+    }
+    store.next(u64::MAX, Fault::Refuse);
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    drop(guards);
+    let behind = tasks() - before;
+    assert!((MOST / 2..=MOST + 10).contains(&behind), "{behind}");
 }

@@ -9,6 +9,8 @@ mod rig;
 mod bounds;
 mod loads;
 mod peers;
+mod patterns;
+mod settling;
 mod snapshots;
 mod soft;
 mod switch;

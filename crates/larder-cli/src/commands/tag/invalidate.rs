@@ -12,7 +12,7 @@ use crate::session::Session;
 /// At once, however many entries there are. Never asks: what is gone is loaded again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The tags; `user:123:*` for all tags below `user:123`
+    /// The tags; `user:123:*` for all tags below `user:123`, or any other pattern
     #[arg(value_name = "TAG", required_unless_present = "groups")]
     tags: Vec<String>,
     /// The tags of this group of the configuration, too
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// List up to so many keys that depended on each tag
     #[arg(long, value_name = "N")]
     keys: Option<usize>,
+    /// Only mark the entries stale: they may be served while one caller loads them anew
+    #[arg(long)]
+    stale: bool,
     /// Only list the keys that would go
     #[arg(long)]
     dry_run: bool,
@@ -32,6 +35,7 @@ pub(crate) struct Request {
     pub(crate) tags: Vec<String>,
     /// How many keys to list; `None`: all in a dry run, else none.
     pub(crate) keys: Option<usize>,
+    pub(crate) stale: bool,
     pub(crate) dry_run: bool,
 }
 
@@ -50,6 +54,7 @@ pub(crate) async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     let request = Request {
         tags,
         keys: args.keys,
+        stale: args.stale,
         dry_run: args.dry_run,
     };
     invalidate(request, session).await
@@ -77,7 +82,10 @@ pub(crate) async fn invalidate(mut request: Request, session: &mut Session<'_>) 
         let would = look(session, &request.tags, listed.unwrap_or(usize::MAX)).await?;
         (would, None)
     } else {
-        let mut invalidation = session.cache.invalidate_tags(&request.tags);
+        let mut invalidation = match request.stale {
+            true => session.cache.mark_stale_tags(&request.tags),
+            false => session.cache.invalidate_tags(&request.tags),
+        };
         if let Some(limit) = listed {
             invalidation = invalidation.with_keys(limit);
         }
@@ -121,8 +129,14 @@ fn print(
         session.output.json(&printed)?;
         return Ok(Exit::Ok);
     }
+    let verb = match (dry_run, request.stale) {
+        (true, false) => "would invalidate",
+        (true, true) => "would mark stale",
+        (false, false) => "invalidated",
+        (false, true) => "marked stale",
+    };
     for tag in done {
-        session.output.line(tag.describe(dry_run, limit))?;
+        session.output.line(tag.describe(verb, limit))?;
     }
     Ok(Exit::Ok)
 }
@@ -141,12 +155,7 @@ impl Done {
     }
 
     /// Returns a line on the tag, and one on each key.
-    fn describe(&self, dry_run: bool, limit: usize) -> String {
-        let verb = if dry_run {
-            "would invalidate"
-        } else {
-            "invalidated"
-        };
+    fn describe(&self, verb: &str, limit: usize) -> String {
         let mut text = format!("{verb} {}", escape::text(self.tag.as_bytes()));
         if !self.existed {
             text.push_str(": nothing depends on it");

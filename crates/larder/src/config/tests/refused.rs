@@ -95,8 +95,8 @@ fn wrong_types_and_values_say_what_is_wanted() {
             "larder.toml:2: tags.groups.config must be a list of strings, not \"app_config\" (put it in brackets)",
         ),
         (
-            "[tags.groups]\nconfig = [\"app_config\", \"user:?\"]",
-            "larder.toml:2: tags.groups.config: the tag \"user:?\" holds one of * ? [ ], which patterns are made of",
+            "[tags.groups]\nconfig = [\"app_config\", \"a:b:c:d:e:f:g\"]",
+            "larder.toml:2: tags.groups.config: the tag \"a:b:c:d:e:f:g\" has more than 6 parts",
         ),
         (
             "[tags.groups]\nconfig = []",

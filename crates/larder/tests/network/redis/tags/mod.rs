@@ -4,6 +4,7 @@ mod invalidation;
 mod loads;
 mod losses;
 mod names;
+mod settling;
 mod trips;
 mod upkeep;
 
