@@ -38,6 +38,8 @@ struct Storm {
     values: AtomicU64,
     done: AtomicU64,
     recorder: Recorder,
+    /// Whether tags can be named by any pattern.
+    can_list: bool,
     /// Of all values; random, so that it takes the room that it should.
     body: String,
 }
@@ -51,6 +53,7 @@ pub(crate) async fn take_part(
     heard: impl Fn(u64),
 ) -> Record {
     let storm = Arc::new(Storm {
+        can_list: cache.tag_names().await.is_ok(),
         cache,
         plan,
         process: process as u64,
@@ -409,7 +412,12 @@ impl Storm {
 
     async fn invalidate(&self) {
         let tag = Tag::any();
-        self.invalidate_name(tag.subjects()[0], tag.name()).await;
+        let name = match fastrand::u8(..8) {
+            // The same, found by a pattern that is no subtree.
+            0 if self.can_list => format!("g?:t{}", tag.0),
+            _ => tag.name(),
+        };
+        self.invalidate_name(tag.subjects()[0], name).await;
     }
 
     /// Invalidates a group of tags, or clears.

@@ -8,8 +8,8 @@ mod rig;
 
 mod bounds;
 mod loads;
-mod peers;
 mod patterns;
+mod peers;
 mod settling;
 mod snapshots;
 mod soft;
