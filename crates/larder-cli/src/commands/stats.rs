@@ -91,6 +91,7 @@ pub(super) fn describe(name: &str, store: &str, stats: &CacheStats) -> String {
         ("  failed", total.failed_loads.to_string()),
         ("  shared", total.joined_loads.to_string()),
         ("  overtaken", total.overtaken_loads.to_string()),
+        ("  waited", total.waited_loads.to_string()),
         ("store", store.to_owned()),
         ("  entries", table::number(stats.store.entries)),
         ("  size", size.unwrap_or_else(unknown)),

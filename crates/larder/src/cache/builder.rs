@@ -10,6 +10,7 @@ use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
 use super::settle::Settler;
+use super::stampede::Stampede;
 use super::stats::Counters;
 use super::{Cache, Inner};
 use crate::codec::{Codec, Compression};
@@ -40,6 +41,7 @@ pub struct Builder {
     strict: bool,
     local: Option<Local>,
     locks: Option<Locks>,
+    stampede: Stampede,
     tagging: bool,
     tag_groups: BTreeMap<String, Vec<String>>,
 }
@@ -64,6 +66,7 @@ impl Builder {
             strict: false,
             local: None,
             locks: None,
+            stampede: Stampede::default(),
             tagging: true,
             tag_groups: BTreeMap::new(),
         }
@@ -130,6 +133,12 @@ impl Builder {
         self
     }
 
+    /// How `remember` shares loads with other processes, unless a call says otherwise.
+    pub fn stampede(mut self, stampede: Stampede) -> Self {
+        self.stampede = stampede;
+        self
+    }
+
     /// Whether entries may have tags; default yes. Off, tags on a write and invalidations are errors (`InvalidConfig`), for
     /// tags that are ignored would leave stale values. Entries that have tags stay subject to them.
     pub fn tagging(mut self, on: bool) -> Self {
@@ -186,6 +195,7 @@ impl Builder {
             compress_above: self.compress_above,
             jitter: self.jitter,
             strict: self.strict,
+            stampede: self.stampede,
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
             tagging: self.tagging,
@@ -215,6 +225,7 @@ impl Builder {
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(Error::argument("the jitter must be from 0 to 1"));
         }
+        self.stampede.check()?;
         self.codec.encode(&())?;
         crate::codec::compress(self.compression, b"probe")?;
         Ok(())

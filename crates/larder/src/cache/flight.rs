@@ -324,6 +324,10 @@ impl<V, E> Waiter<V, E> {
             Proof::Stands(_) => {}
         }
         let claim = standing.claim.wait().await;
+        if standing.is_open_to(since) {
+            // It has begun anew meanwhile.
+            return true;
+        }
         let sent = flights.moment();
         let stands = ask(claim.clone()).await;
         *proof = match stands {
@@ -385,7 +389,7 @@ impl<V: 'static, E: 'static> Drop for Pilot<V, E> {
     fn drop(&mut self) {
         self.close();
         self.flights.active.fetch_sub(1, SeqCst);
-        self.flight.standing.claim(Claim::NOTHING);
+        self.flight.standing.claim(Claim::LANDED);
         let cancelled = Error::new(ErrorKind::Load, "the load was cancelled").retryable(true);
         self.flight.land(Err(RememberError::Cache(cancelled)));
     }

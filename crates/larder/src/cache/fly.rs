@@ -34,8 +34,8 @@ impl Inner {
     {
         let key = key.as_bytes();
         let marker = self.mark(key);
-        pilot.standing().begin(&self.flights);
-        let mut loading = match self.begin::<V>(key, &options, &marker).await {
+        let begun = self.begin_in_turn::<V>(key, &options, &marker, pilot.standing());
+        let mut loading = match begun.await {
             Begun::Value(value) => return pilot.land(Ok(Some(value))),
             Begun::Loading(loading) => loading,
         };
@@ -44,7 +44,7 @@ impl Inner {
         let decisions = context.clone();
         self.counters.count(Counter::Load);
         let load = run_loader(async move { loader(context).await });
-        let loaded = self.renewing(vec![(key, &loading)], load).await;
+        let loaded = self.renewing(vec![(key, &loading)], &options, load).await;
         let decisions = decisions.decisions();
         let loaded: Outcome<V, E> = loaded.and_then(|value| {
             tag::registers(&decisions.tags)?;
@@ -82,7 +82,7 @@ impl Inner {
     where
         V: Serialize + Send + Sync + 'static,
     {
-        if decisions.skip || !loading.may_store() {
+        if decisions.skip || !self.may_store(loading) {
             return None;
         }
         match self.learn(key, loading, &decisions.tags).await {
@@ -111,7 +111,7 @@ impl Inner {
     where
         V: Serialize + Send + Sync + 'static,
     {
-        if !loading.may_store() || !options.cache_none && is_none(&**value) {
+        if !self.may_store(loading) || !options.cache_none && is_none(&**value) {
             return None;
         }
         let prepared = self.prepare_shared(value, &options.write);
@@ -123,6 +123,14 @@ impl Inner {
             }
         });
         stamped.map_err(|error| self.not_stored(&error)).ok()
+    }
+
+    /// Returns whether a load may store its value; counts it if another process's load overtook it from the beginning.
+    fn may_store(&self, loading: &Loading) -> bool {
+        if loading.is_busy() {
+            self.counters.count(Counter::Overtaken);
+        }
+        loading.may_store()
     }
 
     /// Counts a loaded value that its callers get and nobody else.

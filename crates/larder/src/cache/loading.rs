@@ -8,26 +8,24 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use super::Inner;
+use super::flight::Standing;
 use super::inflight::{Commit, Marker};
 use super::put::Prepared;
 use super::remember::LoadOptions;
+use super::stampede::Patience;
 use super::stats::Counter;
 use super::tags::AT_A_TIME;
 use crate::clock::duration_ms;
 use crate::envelope;
 use crate::error::Result;
-use crate::key::Key;
 use crate::store::{Condition, Entry, Expiry, LoadBegun, LoadRequest, Register, Stamp, Write};
 use crate::tag;
 
-/// How long nobody else begins a load of the key, unless the loader renews it.
-const LEASE: Duration = Duration::from_secs(30);
 /// The part of a lease after which it is renewed.
 const RENEW_PART: u32 = 3;
 /// For how many keys it is remembered which tags their loaders named.
@@ -51,7 +49,9 @@ enum Right {
     Entry(u64),
     /// Whatever the local tier has, which is the whole cache.
     Tier,
-    /// Nothing: its value is for its callers alone.
+    /// Nothing, for somebody else loads the key: its value is for its callers alone.
+    Busy,
+    /// Nothing, for the store cannot take the value.
     Nothing,
 }
 
@@ -63,8 +63,9 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) const NOTHING: Self = Self {
-        right: Right::Nothing,
+    /// The claim of a load that was none: there was a value, and who comes later has to read it.
+    pub(super) const LANDED: Self = Self {
+        right: Right::Busy,
         any: None,
     };
 }
@@ -74,6 +75,17 @@ pub(super) enum Begun<V> {
     /// It need not: there is a value.
     Value(Arc<V>),
     Loading(Loading),
+}
+
+impl<V> Begun<V> {
+    /// Returns whether somebody else loads the key.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Loading(loading) if loading.is_busy())
+    }
+
+    fn may_store(&self) -> bool {
+        matches!(self, Self::Loading(loading) if loading.may_store())
+    }
 }
 
 /// A load that has ended.
@@ -95,15 +107,19 @@ impl Loading {
     }
 
     pub(super) fn may_store(&self) -> bool {
-        !matches!(self.right, Right::Nothing)
+        !matches!(self.right, Right::Busy | Right::Nothing)
     }
 
     /// Returns what must still hold when the value is stored; `None`: it must not be.
     pub(super) fn condition(&self) -> Option<Condition> {
         match self.right {
             Right::Mark(id) | Right::Entry(id) => Some(Condition::IfUnchanged(id)),
-            Right::Tier | Right::Nothing => None,
+            Right::Tier | Right::Busy | Right::Nothing => None,
         }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.right, Right::Busy)
     }
 
     /// Returns the token of the mark that it has left.
@@ -128,13 +144,70 @@ impl Loading {
 }
 
 impl Inner {
-    /// Captures what a value will depend on, and marks the key.
-    pub(super) async fn begin<V>(
+    /// Begins a load, or waits for another process's. Callers who came before the last look may have its value.
+    pub(super) async fn begin_in_turn<V>(
         &self,
         key: &[u8],
         options: &LoadOptions,
         marker: &Marker<'_>,
+        standing: &Standing,
     ) -> Begun<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let mut patience = options.stampede.patience();
+        loop {
+            standing.begin(&self.flights);
+            let begun = self.begin(key, options, marker).await;
+            if !begun.is_busy() || patience.is_over() {
+                return begun;
+            }
+            self.rest(&mut patience).await;
+        }
+    }
+
+    /// As [`Inner::begin_in_turn`], of several keys. Whoever may load one of them waits for none, so that no two wait for
+    /// each other: it loads the others as well, without storing them.
+    pub(super) async fn begin_many_in_turn<V>(
+        &self,
+        keys: &[(&[u8], &Marker<'_>, &Standing)],
+        options: &LoadOptions,
+    ) -> Vec<Begun<V>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let mut patience = options.stampede.patience();
+        let mut all: Vec<Option<Begun<V>>> = keys.iter().map(|_| None).collect();
+        loop {
+            let is_open = |begun: &Option<Begun<V>>| begun.as_ref().is_none_or(Begun::is_busy);
+            let open: Vec<_> = (0..keys.len())
+                .filter(|index| is_open(&all[*index]))
+                .collect();
+            let asked: Vec<_> = open.iter().map(|index| keys[*index]).collect();
+            asked
+                .iter()
+                .for_each(|(.., standing)| standing.begin(&self.flights));
+            for (index, begun) in open.into_iter().zip(self.begin_many(&asked, options).await) {
+                all[index] = Some(begun);
+            }
+            let mut begun = all.iter().flatten();
+            let is_idle = begun.clone().any(Begun::is_busy) && !begun.any(Begun::may_store);
+            if !is_idle || patience.is_over() {
+                return all.into_iter().flatten().collect();
+            }
+            self.rest(&mut patience).await;
+        }
+    }
+
+    async fn rest(&self, patience: &mut Patience) {
+        if patience.is_fresh() {
+            self.counters.count(Counter::Waited);
+        }
+        patience.rest().await;
+    }
+
+    /// Captures what a value will depend on, and marks the key.
+    async fn begin<V>(&self, key: &[u8], options: &LoadOptions, marker: &Marker<'_>) -> Begun<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -148,32 +221,32 @@ impl Inner {
     }
 
     /// As [`Inner::begin`], of several keys: one more round trip if there are values after all.
-    pub(super) async fn begin_many<V>(
+    async fn begin_many<V>(
         &self,
-        keys: &[Key],
+        keys: &[(&[u8], &Marker<'_>, &Standing)],
         options: &LoadOptions,
-        markers: &[Marker<'_>],
     ) -> Vec<Begun<V>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let all = keys.iter().zip(markers);
         if self.capabilities.discards || options.is_tagged() {
-            let begun = all.map(|(key, marker)| self.begin(key.as_bytes(), options, marker));
+            let begun = keys
+                .iter()
+                .map(|(key, marker, _)| self.begin(key, options, marker));
             let begun: Vec<_> = begun.collect();
             return stream::iter(begun).buffered(AT_A_TIME).collect().await;
         }
-        match self.mark_many(keys).await {
+        match self.mark_many(keys, options).await {
             Ok(begun) => {
-                let begun = all.zip(begun);
-                let begun = begun
-                    .map(|((key, marker), it)| self.begun(key.as_bytes(), it, options, marker));
+                let begun = keys.iter().zip(begun);
+                let begun =
+                    begun.map(|((key, marker, _), it)| self.begun(key, it, options, marker));
                 begun.collect()
             }
             Err(error) => {
                 self.not_stored(&error);
-                let nothing = all.map(|_| Begun::Loading(Loading::with(Right::Nothing)));
-                nothing.collect()
+                let nothing = |_| Begun::Loading(Loading::with(Right::Nothing));
+                keys.iter().map(nothing).collect()
             }
         }
     }
@@ -195,7 +268,7 @@ impl Inner {
         let load = LoadRequest {
             registers: &registers,
             token: tag::nonce(),
-            lease_ms: duration_ms(LEASE),
+            lease_ms: duration_ms(options.stampede.lease_ttl),
         };
         let begun = self.store.begin_load(&self.namespace, key, &load).await?;
         Ok(of_store(begun, load.token))
@@ -215,18 +288,22 @@ impl Inner {
     }
 
     /// Marks keys whose values depend on no register, all at once.
-    async fn mark_many(&self, keys: &[Key]) -> Result<Vec<(Loading, Option<Entry>)>> {
+    async fn mark_many(
+        &self,
+        keys: &[(&[u8], &Marker<'_>, &Standing)],
+        options: &LoadOptions,
+    ) -> Result<Vec<(Loading, Option<Entry>)>> {
         let now_ms = self.store.clock().now_ms();
         let tokens: Vec<u64> = keys.iter().map(|_| tag::nonce()).collect();
         let mut marks = Vec::with_capacity(keys.len());
-        for (key, token) in keys.iter().zip(&tokens) {
+        for ((key, ..), token) in keys.iter().zip(&tokens) {
             let mark = envelope::load(*token, Vec::new(), now_ms)?;
-            let put = Write::put(key.as_bytes(), mark, Expiry::After(duration_ms(LEASE)));
+            let put = Write::put(key, mark, lease(options));
             marks.push(put.when(Condition::IfVacant));
         }
         let granted = self.store.write_many(&self.namespace, &marks).await?;
         let refused = keys.iter().zip(&granted).filter(|(_, granted)| !**granted);
-        let refused: Vec<&[u8]> = refused.map(|(key, _)| key.as_bytes()).collect();
+        let refused: Vec<&[u8]> = refused.map(|((key, ..), _)| *key).collect();
         let present = match refused.is_empty() {
             true => Vec::new(),
             false => self.store.get_many(&self.namespace, &refused).await?,
@@ -265,9 +342,6 @@ impl Inner {
         {
             return Begun::Value(value);
         }
-        if !loading.may_store() && !self.capabilities.discards {
-            self.counters.count(Counter::Overtaken);
-        }
         Begun::Loading(loading)
     }
 
@@ -275,6 +349,7 @@ impl Inner {
     pub(super) async fn renewing<T>(
         &self,
         loads: Vec<(&[u8], &Loading)>,
+        options: &LoadOptions,
         load: impl Future<Output = T>,
     ) -> T {
         let marks = loads.into_iter();
@@ -286,15 +361,15 @@ impl Inner {
         tokio::select! {
             biased;
             loaded = load => loaded,
-            never = self.renew(&marks) => match never {},
+            never = self.renew(&marks, options) => match never {},
         }
     }
 
-    async fn renew(&self, marks: &[(&[u8], u64)]) -> Infallible {
+    async fn renew(&self, marks: &[(&[u8], u64)], options: &LoadOptions) -> Infallible {
         loop {
-            tokio::time::sleep(LEASE / RENEW_PART).await;
+            tokio::time::sleep(options.stampede.lease_ttl / RENEW_PART).await;
             let touches = marks.iter().map(|(key, token)| {
-                let touch = Write::touch(key, Expiry::After(duration_ms(LEASE)));
+                let touch = Write::touch(key, lease(options));
                 touch.when(Condition::IfUnchanged(*token))
             });
             let touches: Vec<_> = touches.collect();
@@ -306,10 +381,12 @@ impl Inner {
 
     /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
     /// who ask in this process, whose own changes end it.
-    pub(super) async fn stands(&self, key: &[u8], claim: Claim) -> bool {
+    pub(super) async fn stands(&self, key: &[u8], claim: Claim, options: &LoadOptions) -> bool {
         let (id, expiry) = match claim.right {
             Right::Tier | Right::Nothing => return true,
-            Right::Mark(token) => (token, Expiry::After(duration_ms(LEASE))),
+            // Whoever asks now may wait for that other load instead.
+            Right::Busy => return false,
+            Right::Mark(token) => (token, lease(options)),
             Right::Entry(id) => (id, Expiry::Keep),
         };
         let touch = Write::touch(key, expiry).when(Condition::IfUnchanged(id));
@@ -442,7 +519,7 @@ fn of_store(begun: LoadBegun, token: u64) -> (Loading, Option<Entry>) {
     let right = match &begun.entry {
         _ if begun.is_granted => Right::Mark(token),
         Some(entry) => replaceable(entry),
-        None => Right::Nothing,
+        None => Right::Busy,
     };
     let (stamps, any) = begun.stamps.into_iter().partition(Stamp::is_of_register);
     let any: Vec<Stamp> = any;
@@ -460,6 +537,10 @@ fn replaceable(entry: &Entry) -> Right {
         _ if envelope::is_sorted_set(&entry.value) => Right::Nothing,
         id => Right::Entry(id),
     }
+}
+
+fn lease(options: &LoadOptions) -> Expiry {
+    Expiry::After(duration_ms(options.stampede.lease_ttl))
 }
 
 fn unmark(key: &[u8], token: u64) -> Write<'_> {

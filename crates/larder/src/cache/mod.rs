@@ -27,6 +27,7 @@ mod sealed;
 mod settle;
 mod snapshot;
 mod sorted_set;
+mod stampede;
 mod stats;
 mod stripe;
 mod tag_stats;
@@ -49,6 +50,7 @@ pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::snapshot::Snapshot;
 pub use self::sorted_set::{AddMembers, SortedSet};
+pub use self::stampede::Stampede;
 pub use self::stats::{CacheStats, Counts, MissReasons};
 pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
@@ -109,6 +111,7 @@ struct Inner {
     local: Option<Tier>,
     inflight: Inflight,
     flights: Arc<Flights>,
+    stampede: Stampede,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::flight::{Depends, Entered, Outcome};
 use super::loader::LoadContext;
 use super::ready::MaybeReady;
+use super::stampede::Stampede;
 use super::stats::Counter;
 use super::tags::Tags;
 use super::write::WriteOptions;
@@ -83,7 +85,10 @@ impl Cache {
     /// However many tasks of this process ask for the key at once, the loader runs once: it runs in a task of its own,
     /// so a caller who goes away disturbs nobody. A loader's panic is an error for all who wait. A value that a change of
     /// the key overtakes while it is loaded, in whatever process, is returned to those who began before and is not stored:
-    /// a `set`, `delete`, `clear` or an invalidation of one of its tags. Of loads in several processes one stores its value.
+    /// a `set`, `delete`, `clear` or an invalidation of one of its tags.
+    ///
+    /// While a caller loads, those of other processes wait for its value, see [`Stampede`]. If that process dies, one of
+    /// them loads after the end of its lease; who has waited for longer than `max_wait` loads for itself, without storing.
     /// A value that cannot be stored is returned, and the failure counted. A stale one, see [`Cache::mark_stale_tags`], is
     /// returned at once and loaded anew in the background.
     ///
@@ -138,6 +143,7 @@ impl Cache {
             cache_none: true,
             tags: Tags::default(),
             learns: true,
+            stampede: self.inner.stampede,
         };
         Remember {
             cache: self,
@@ -165,6 +171,7 @@ pub(super) struct LoadOptions {
     pub(super) tags: Tags,
     /// The loader may name more tags.
     pub(super) learns: bool,
+    pub(super) stampede: Stampede,
 }
 
 impl LoadOptions {
@@ -194,6 +201,30 @@ impl<F> Remember<'_, F> {
     /// What a loaded value depends on: see [`Cache::invalidate_tags`] and, for their form, [`Set::tags`](super::Set::tags).
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.options.tags = Tags::new(tags);
+        self
+    }
+
+    /// How long after the last sign of life of this load another process may begin one; see [`Stampede::lease_ttl`].
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.options.stampede.lease_ttl = ttl;
+        self
+    }
+
+    /// How long to wait for the load of another process before loading without storing; see [`Stampede::max_wait`].
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.options.stampede.max_wait = wait;
+        self
+    }
+
+    /// The longest pause between two looks at the load of another process; see [`Stampede::retry_interval`].
+    pub fn retry_interval(mut self, interval: Duration) -> Self {
+        self.options.stampede.retry_interval = interval;
+        self
+    }
+
+    /// Loads at once, whether another process loads or not; only the first one to begin stores its value.
+    pub fn unprotected(mut self) -> Self {
+        self.options.stampede.enabled = false;
         self
     }
 
@@ -263,6 +294,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        options.stampede.check()?;
         self.refuse_tags_that_are_off(&options)?;
         let (schema, depends) = (options.write.schema, options.depends()?);
         let since = self.flights.moment();
@@ -275,7 +307,7 @@ impl Inner {
                 }
                 return Ok(found.value);
             }
-            let entered = self.enter::<V, E>(key.as_bytes(), schema, &depends, since);
+            let entered = self.enter::<V, E>(key.as_bytes(), &options, &depends, since);
             match entered.await? {
                 Entered::Leads(pilot, waiter) => {
                     let inner = Arc::clone(self);
@@ -323,7 +355,7 @@ impl Inner {
     pub(super) async fn enter<V, E>(
         &self,
         key: &[u8],
-        schema: u32,
+        options: &LoadOptions,
         depends: &Depends,
         since: u64,
     ) -> Result<Entered<V, E>>
@@ -332,11 +364,12 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         loop {
+            let schema = options.write.schema;
             let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
             let Entered::Joins(waiter) = entered else {
                 return Ok(entered);
             };
-            let ask = |claim| self.stands(key, claim);
+            let ask = |claim| self.stands(key, claim, options);
             if waiter.is_fit_for(&self.flights, since, ask).await {
                 return Ok(Entered::Joins(waiter));
             }

@@ -61,6 +61,7 @@ impl Cache {
             cache_none: true,
             tags: Tags::default(),
             learns: false,
+            stampede: self.inner.stampede,
         };
         RememberMany {
             cache: self,
@@ -173,7 +174,7 @@ impl Inner {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let entered = self.enter(name.as_bytes(), options.write.schema, &depends, since);
+            let entered = self.enter(name.as_bytes(), &options, &depends, since);
             let waiter = match entered.await? {
                 Entered::Leads(pilot, waiter) => {
                     pilots.push(pilot);
@@ -222,9 +223,11 @@ impl Inner {
     {
         let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
         let markers: Vec<_> = keys.iter().map(|key| self.mark(key.as_bytes())).collect();
-        let standings = pilots.iter().map(Pilot::standing);
-        standings.for_each(|standing| standing.begin(&self.flights));
-        let begun = self.begin_many::<V>(&keys, &options, &markers).await;
+        let flying = keys.iter().zip(&markers).zip(&pilots);
+        let flying =
+            flying.map(|((key, marker), pilot)| (key.as_bytes(), marker, pilot.standing()));
+        let flying: Vec<_> = flying.collect();
+        let begun = self.begin_many_in_turn::<V>(&flying, &options).await;
         let (mut led, mut missing) = (Vec::new(), Vec::new());
         let all = pilots.into_iter().zip(asked).zip(&markers).zip(begun);
         for (((pilot, key), marker), begun) in all {
@@ -243,7 +246,7 @@ impl Inner {
         self.counters.count(Counter::Load);
         let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
         let load = run_loader(async move { load(missing).await });
-        let outcome = self.renewing(loads.collect(), load).await;
+        let outcome = self.renewing(loads.collect(), &options, load).await;
         let outcome = outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
         let mut pairs = outcome.map_err(|error: RememberError<E>| {
             self.counters.count(Counter::LoadFailed);

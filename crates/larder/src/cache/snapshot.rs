@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::loading::Loading;
 use super::put::Prepared;
@@ -12,6 +13,9 @@ use super::{Cache, Inner};
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
+
+/// How long a snapshot is good for.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// What was true of a key and its tags before a value was computed; see [`Cache::snapshot`].
 ///
@@ -67,6 +71,7 @@ impl Cache {
             cache_none: true,
             tags: Tags::new(tags),
             learns: false,
+            stampede: inner.stampede.lease_ttl(LEASE),
         };
         let named = |error: Error| inner.tagged(error, "snapshot", key.as_bytes());
         options.tags.registers().map_err(named)?;

@@ -38,6 +38,7 @@ counters! {
     LoadFailed => "loads.failed",
     Joined => "loads.joined",
     Overtaken => "loads.overtaken",
+    Waited => "loads.waited",
 }
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -148,6 +149,8 @@ pub struct Counts {
     pub joined_loads: u64,
     /// Loads that a change overtook, so that they were not stored.
     pub overtaken_loads: u64,
+    /// Loads that waited for one of another process, once each.
+    pub waited_loads: u64,
 }
 
 impl Counts {
@@ -170,6 +173,7 @@ impl Counts {
             failed_loads: count(Counter::LoadFailed),
             joined_loads: count(Counter::Joined),
             overtaken_loads: count(Counter::Overtaken),
+            waited_loads: count(Counter::Waited),
         }
     }
 

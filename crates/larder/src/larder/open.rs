@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::network;
 use super::standby::Standby;
-use crate::cache::{Builder, Cache, Local};
-use crate::config::{CacheConfig, Config, Driver, LocalConfig, StoreConfig};
+use crate::cache::{Builder, Cache, Local, Stampede};
+use crate::config::{CacheConfig, Config, Driver, LocalConfig, StampedeConfig, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Memory, Null, Store};
 use crate::ttl::Ttl;
@@ -87,6 +87,7 @@ pub(super) fn cache(
         .compress_above(usize::try_from(settings.compress_above).unwrap_or(usize::MAX))
         .jitter(settings.jitter)
         .strict(settings.strict)
+        .stampede(stampede(&config.stampede))
         .tagging(config.tags.enabled)
         .tag_groups(config.tags.groups.clone())
         .locks(locks.of(&cache.store, store, &settings.prefix));
@@ -99,6 +100,14 @@ pub(super) fn cache(
         Some(tier) => builder.local(local(&tier)).build(),
         None => builder.build(),
     }
+}
+
+fn stampede(config: &StampedeConfig) -> Stampede {
+    Stampede::new()
+        .enabled(config.enabled)
+        .lease_ttl(config.lock_ttl)
+        .max_wait(config.max_wait)
+        .retry_interval(config.retry_interval)
 }
 
 /// Returns a warning for each setting that is accepted and that this version does not act on.

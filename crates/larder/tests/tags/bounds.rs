@@ -30,7 +30,7 @@ async fn tags_out_of_bounds_are_refused_and_nothing_is_written(rig: Rig) {
 async fn invalidating_nothing_or_what_is_no_tag_is_refused(rig: Rig) {
     let cache = rig.cache();
     let none: [&str; 0] = [];
-    for tags in [&none[..], &[""], &["*"], &["a", "b[c]"], &[":*"]] {
+    for tags in [&none[..], &[""], &["a", "b[c"], &[":*"]] {
         let error = cache.invalidate_tags(tags.iter().copied()).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }

@@ -13,6 +13,7 @@ mod peers;
 mod settling;
 mod snapshots;
 mod soft;
+mod stampede;
 mod switch;
 mod views;
 
