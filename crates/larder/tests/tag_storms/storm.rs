@@ -26,8 +26,8 @@ pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     /// Reads from the store that returned what was gone.
     pub(crate) outdated: Vec<OutdatedRead>,
-    /// Calls that waited for a load, or a look, that had begun before what they must not miss: seldom, and counted only.
-    joined: usize,
+    /// Calls that waited for a load, or a look, that had begun before what they must not miss.
+    joined: Vec<OutdatedRead>,
     /// All that was noted about the value of the first of them.
     story: Vec<Event>,
 }
@@ -37,12 +37,13 @@ impl Outcome {
         let mut counts = Counts::default();
         records.iter().for_each(|record| counts.add(record.counts));
         let outdated = history(records, Judged::Reads).outdated();
-        let first = outdated.first();
+        let joined = history(records, Judged::Remembered).outdated();
+        let first = outdated.first().or(joined.first());
         Self {
             counts,
             story: first.map_or(Vec::new(), |read| story(records, read)),
             outdated,
-            joined: history(records, Judged::Remembered).outdated().len(),
+            joined,
         }
     }
 
@@ -55,6 +56,7 @@ impl Outcome {
     pub(crate) fn assert_sound(&self) {
         let story = &self.story;
         assert_eq!(self.outdated.first(), None, "{self}: {story:#?}");
+        assert_eq!(self.joined.first(), None, "{self}: {story:#?}");
         let ratio = self.hit_ratio();
         assert!(ratio > 0.2, "a cache that mostly misses proves nothing");
         assert!(self.counts.invalidations > 0, "nothing was invalidated");
@@ -96,7 +98,7 @@ impl fmt::Display for Outcome {
             counts.invalidations,
             counts.lost,
             self.outdated.len(),
-            self.joined
+            self.joined.len()
         )
     }
 }
