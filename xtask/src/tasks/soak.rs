@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::stage::{self, Runner};
 use super::test;
 use crate::counts::Counts;
-use crate::servers;
+use crate::servers::{self, Fleet};
 use crate::{Usage, workspace};
 
 /// Where the soak tests are; each is `#[ignore]`d, so that no other task runs it.
@@ -21,6 +21,33 @@ const CARGO_TEST: &[&str] = &[
     "--all-features",
     "--test",
     "soak",
+];
+
+/// The tests of tags, which the suite has in a short form.
+const TAGS: &[&str] = &[
+    "test",
+    "--release",
+    "-p",
+    "larder",
+    "--all-features",
+    "--test",
+    "tag_storms",
+    "--",
+    "--nocapture",
+    "--test-threads=1",
+];
+const TAG_OPERATIONS: (&str, &str) = ("LARDER_TEST_STORM_OPERATIONS", "1000000");
+/// Names the file to which each of them adds its row.
+const TAG_ROWS: &str = "LARDER_TEST_STORM_ROWS";
+/// What is in the columns of these rows, which are as wide.
+const TAG_COLUMNS: [&str; 7] = [
+    "store",
+    "operations",
+    "hits",
+    "invalidations",
+    "lost",
+    "violations",
+    "joined",
 ];
 
 /// Tests of the suite that last for as long as the variable says.
@@ -40,7 +67,7 @@ const STORMS: &[&str] = &[
 const STORM_S: (&str, &str) = ("LARDER_TEST_STORM_S", "120");
 
 /// Runs the soak tests whose name contains the argument, or all of them; `storms` are the long forms of tests that stop
-/// processes.
+/// processes, `tags` those of the tests of tags.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if args.len() > 1 || args.iter().any(|arg| arg.starts_with('-')) {
         return Err(Usage("expected at most one name".to_owned()).into());
@@ -50,16 +77,43 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     }
     let fleet = servers::provide(servers::registered())?;
     let mut counts = Counts::default();
-    if args != ["storms"] {
+    let is_wanted = |name: &str| args.is_empty() || args == [name];
+    if args != ["storms"] && args != ["tags"] {
         let mut command = workspace::cargo(CARGO_TEST);
         fleet.equip(command.args(["--", "--ignored", "--nocapture"]).args(args));
         counts += stage::run(command, Runner::Libtest)?;
     }
-    if args.is_empty() || args == ["storms"] {
+    if is_wanted("storms") {
         let mut command = workspace::cargo(STORMS);
         fleet.equip(command.env(STORM_S.0, STORM_S.1));
         counts += stage::run(command, Runner::Libtest)?;
     }
+    if is_wanted("tags") {
+        counts += tags(&fleet)?;
+    }
     drop(fleet);
     Ok(test::conclude(counts))
+}
+
+/// Runs the long form of the tests of tags, and prints a table of what each came to.
+fn tags(fleet: &Fleet) -> Result<Counts> {
+    let rows = tempfile::NamedTempFile::new()?;
+    let mut command = workspace::cargo(TAGS);
+    fleet.equip(command.env(TAG_OPERATIONS.0, TAG_OPERATIONS.1));
+    command.env(TAG_ROWS, rows.path());
+    let counts = stage::run(command, Runner::Libtest)?;
+    let [
+        store,
+        operations,
+        hits,
+        invalidations,
+        lost,
+        violations,
+        joined,
+    ] = TAG_COLUMNS;
+    println!(
+        "{store:<28} {operations:>10} {hits:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
+    );
+    print!("{}", std::fs::read_to_string(rows.path())?);
+    Ok(counts)
 }

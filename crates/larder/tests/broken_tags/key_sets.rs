@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use larder::store::{
-    Capabilities, Change, Entry, Invalidated, Invalidation, Memory, Register, Stamp, Store,
+    Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, Memory, Register, Stamp, Store,
     StoreStats, Write,
 };
 use larder::testing::stamped;
@@ -82,7 +82,7 @@ impl Store for KeySets {
 
     fn capabilities(&self) -> Capabilities {
         let mut can = Capabilities::default();
-        can.tags = true;
+        (can.tags, can.counters) = (true, true);
         can
     }
 
@@ -104,6 +104,16 @@ impl Store for KeySets {
 
     async fn stats(&self) -> Result<StoreStats> {
         self.inner.stats().await
+    }
+
+    async fn increment(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        by: i64,
+        expiry: Expiry,
+    ) -> Result<i64> {
+        self.inner.increment(namespace, key, by, expiry).await
     }
 
     async fn capture(

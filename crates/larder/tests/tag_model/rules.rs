@@ -5,6 +5,12 @@
 pub(crate) enum Rule {
     /// Registers are captured before the value is computed.
     CaptureBeforeCompute,
+    /// The mark is left before the value is computed.
+    MarkBeforeCompute,
+    /// Whether the mark is there is found out in the same step that stores.
+    CommitsAreAtomic,
+    /// A lease that is renewed must still be there.
+    RenewalsCreateNothing,
     /// The subtrees of a tag are stamped, too.
     SubtreesAreStamped,
     /// A register that is created again has a number that it never had.
@@ -23,6 +29,14 @@ pub(crate) enum Rule {
     DeletesRemoveMarks,
     /// A clear removes the mark.
     ClearsRemoveMarks,
+    /// A count that begins anew removes the mark.
+    CountsRemoveMarks,
+    /// For counts, an invalid entry is absent.
+    CountsJudge,
+    /// Tags are added to valid entries only.
+    EditsJudge,
+    /// They are captured before the entry is read.
+    EditsCaptureFirst,
     /// A register that is missing makes the entry invalid.
     MissingIsInvalid,
     /// Numbers must be equal, not only there.
@@ -45,6 +59,10 @@ pub(crate) enum Rule {
     AnyIsCapturedFirst,
     /// An invalidation returns when the register is gone.
     InvalidationsWait,
+    /// An invalidation by pattern changes the register of all of them before it looks which there are.
+    GlobsChangeAnyFirst,
+    /// After a failover, invalidations are made again, and count as made from then on.
+    InvalidationsAreMadeAgain,
 }
 
 /// What holds in an exploration.

@@ -54,6 +54,8 @@ pub(crate) enum Loading {
     Begun,
     Learnt,
     Checked,
+    /// It found its mark, if that and the storing are two steps.
+    Admitted,
     Over,
 }
 
@@ -87,6 +89,63 @@ pub(crate) struct Invalidator {
     pub(crate) left: u8,
     pub(crate) is_at_work: bool,
     pub(crate) register: u8,
+}
+
+/// Somebody who invalidates by pattern, which matches the tag that loads learn of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Globber {
+    pub(crate) left: u8,
+    pub(crate) at: Globbing,
+    /// Whether it found the register.
+    pub(crate) has_found: bool,
+}
+
+/// Where an invalidation by pattern is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Globbing {
+    #[default]
+    Start,
+    Begun,
+    Listed,
+}
+
+/// Somebody who adds tags to an entry: captures, reads, and writes it back if it is still the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Editor {
+    pub(crate) left: u8,
+    pub(crate) has_captured: bool,
+    pub(crate) has_read: bool,
+    pub(crate) stamps: Numbers,
+    /// The stamps of the entry that it read.
+    pub(crate) seen: Numbers,
+}
+
+/// A replica that falls behind and becomes the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Failover {
+    pub(crate) left: u8,
+    pub(crate) at: FailingOver,
+    /// What the replica has.
+    pub(crate) registers: Numbers,
+    pub(crate) slot: Slot,
+    pub(crate) lease: u8,
+    /// Which registers were invalidated, one bit each, by those who make these invalidations again.
+    pub(crate) made: u8,
+    /// Invalidations that do not count before they are made again.
+    pub(crate) withdrawn: Changes,
+}
+
+/// Where a failover is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum FailingOver {
+    #[default]
+    Start,
+    /// The replica hears nothing any more.
+    Behind,
+    /// The replica is the master.
+    Over,
+    /// The register of all invalidations was changed; the others go next.
+    MakingAgain,
 }
 
 /// Somebody who reads by two steps: the entry and the registers, in either order.
@@ -131,7 +190,11 @@ pub(crate) struct State {
     pub(crate) loaders: [Loader; 2],
     pub(crate) writer: Writer,
     pub(crate) invalidator: Invalidator,
+    pub(crate) globber: Globber,
+    pub(crate) editor: Editor,
+    pub(crate) failover: Failover,
     pub(crate) deletes_left: u8,
+    pub(crate) counts_left: u8,
     pub(crate) reader: Reader,
     pub(crate) late: Late,
     /// Which changes have returned.
@@ -168,8 +231,12 @@ impl State {
             &mut self.reader.entry.stamps[register],
             &mut self.reader.registers[register],
             &mut self.late.slot.stamps[register],
+            &mut self.editor.stamps[register],
+            &mut self.editor.seen[register],
+            &mut self.failover.registers[register],
+            &mut self.failover.slot.stamps[register],
         ];
-        let mut known = [0; 8];
+        let mut known = [0; 12];
         let mut count = 0;
         for place in places {
             if *place == 0 {
@@ -199,6 +266,8 @@ impl State {
             &mut self.reader.entry.stamps[register],
             &mut self.reader.registers[register],
             &mut self.late.slot.stamps[register],
+            &mut self.editor.stamps[register],
+            &mut self.editor.seen[register],
         ];
         for place in places {
             *place = match *place {
@@ -275,6 +344,9 @@ impl State {
         if self.slot.kind == Kind::Value && concerns_slot(&self.slot) {
             self.slot.outdated |= change;
         }
+        if self.failover.slot.kind == Kind::Value && concerns_slot(&self.failover.slot) {
+            self.failover.slot.outdated |= change;
+        }
         if self.late.what == Copied::Commit && concerns_slot(&self.late.slot) {
             self.late.slot.outdated |= change;
         }
@@ -282,7 +354,7 @@ impl State {
             let is_computing = match loader.at {
                 Loading::Start | Loading::Over => false,
                 Loading::Computed | Loading::Captured => loader.outdated & COMPUTING != 0,
-                Loading::Begun | Loading::Learnt | Loading::Checked => true,
+                Loading::Begun | Loading::Learnt | Loading::Checked | Loading::Admitted => true,
             };
             if is_computing && concerns(loader.is_tagged, loader.learns) {
                 loader.outdated |= change;

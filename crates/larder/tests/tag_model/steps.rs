@@ -2,12 +2,15 @@
 
 use crate::rules::{Rule, Rules};
 use crate::state::{
-    ANY, COMPUTING, Changes, Copied, Invalidator, Kind, LEARNT, Late, Loader, Loading, Numbers,
-    Reader, SUBTREE, Slot, State, TAG,
+    ANY, COMPUTING, Changes, Copied, Failover, Invalidator, Kind, LEARNT, Late, Loader, Loading,
+    Numbers, Reader, SUBTREE, Slot, State, TAG,
 };
 
 /// The first bits of changes of each sort.
 const SETS: u8 = 0;
+/// Of the only one, beside at most one of the sort before.
+pub(crate) const COUNT: Changes = 1 << 1;
+pub(crate) const GLOB: Changes = 1 << 3;
 const INVALIDATIONS: u8 = 2;
 const DELETES: u8 = 4;
 /// The token that nobody has.
@@ -30,6 +33,18 @@ pub(crate) enum Step {
     ReadEntry,
     ReadRegisters,
     Repeat(Copied),
+    Renew(u8),
+    Count,
+    CaptureTags,
+    ReadToTag,
+    WriteTagged,
+    BeginGlob,
+    List,
+    DeleteListed,
+    FallBehind,
+    FailOver,
+    ChangeAnyAgain,
+    DeleteRegistersAgain,
 }
 
 /// Why a state must not be.
@@ -53,6 +68,7 @@ impl Steps<'_> {
     pub(crate) fn all(&mut self) {
         for loader in 0..2 {
             self.load(loader);
+            self.renew(loader);
         }
         self.set();
         self.delete();
@@ -60,10 +76,15 @@ impl Steps<'_> {
         self.evict();
         self.read();
         self.repeat();
+        self.count();
+        self.edit();
+        self.glob();
+        self.fail_over();
     }
 
-    fn push(&mut self, step: Step, mut to: State) {
-        if self.rules.can_merge() {
+    pub(crate) fn push(&mut self, step: Step, mut to: State) {
+        let is_final = to.failover == Failover::default();
+        if self.rules.can_merge() && is_final {
             let is_any_final = self.rules.hold(Rule::AnyIsNotRepeated);
             to.merge(is_any_final, |state, me| self.token(&state.loaders[me], me));
         } else {
@@ -77,7 +98,7 @@ impl Steps<'_> {
     }
 
     /// Judges by the rule of validity.
-    fn is_valid(&self, slot: &Slot, registers: &Numbers) -> bool {
+    pub(crate) fn is_valid(&self, slot: &Slot, registers: &Numbers) -> bool {
         let mut stamps = (SUBTREE..=LEARNT).filter(|register| slot.stamps[*register] != 0);
         let is_valid = |register: usize| match registers[register] {
             0 => self.rules.is_broken(Rule::MissingIsInvalid),
@@ -89,7 +110,7 @@ impl Steps<'_> {
         stamps.all(is_valid)
     }
 
-    fn capture(&self, to: &mut State, register: usize) -> u8 {
+    pub(crate) fn capture(&self, to: &mut State, register: usize) -> u8 {
         to.capture(register, self.rules.is_broken(Rule::NumbersAreNew))
     }
 
@@ -105,6 +126,12 @@ impl Steps<'_> {
                 to.loaders[me].outdated = COMPUTING;
             }
             Loading::Start | Loading::Computed => self.capture_all(&mut to, me),
+            Loading::Captured
+                if self.rules.is_broken(Rule::MarkBeforeCompute)
+                    && loader.outdated & COMPUTING == 0 =>
+            {
+                to.loaders[me].outdated = COMPUTING;
+            }
             Loading::Captured => return self.begin(id),
             Loading::Begun if loader.learns => self.learn(&mut to, me),
             Loading::Learnt => {
@@ -113,7 +140,7 @@ impl Steps<'_> {
                     return self.push(Step::GiveUp(id), to);
                 }
             }
-            Loading::Begun | Loading::Checked => return self.commit(id),
+            Loading::Begun | Loading::Checked | Loading::Admitted => return self.commit(id),
         }
         self.push(Step::Load(id, to.loaders[me].at), to);
     }
@@ -139,7 +166,7 @@ impl Steps<'_> {
     }
 
     /// Returns what a loader shows in this attempt.
-    fn token(&self, loader: &Loader, me: usize) -> u8 {
+    pub(crate) fn token(&self, loader: &Loader, me: usize) -> u8 {
         let attempt = match self.rules.hold(Rule::TokensAreNew) {
             true => loader.left,
             false => 0,
@@ -210,6 +237,27 @@ impl Steps<'_> {
         is_same || self.rules.is_broken(Rule::LearntIsChecked)
     }
 
+    /// Puts the mark back, which renewals must not.
+    fn renew(&mut self, id: u8) {
+        let me = usize::from(id);
+        let loader = self.from.loaders[me];
+        let is_computing = loader.at == Loading::Begun;
+        if self.rules.hold(Rule::RenewalsCreateNothing)
+            || !is_computing
+            || self.from.slot.kind != Kind::Nothing
+        {
+            return;
+        }
+        let mut to = self.from;
+        to.slot = Slot {
+            kind: Kind::Mark,
+            stamps: of_entry(&loader.stamps, false),
+            token: self.token(&loader, me),
+            outdated: 0,
+        };
+        self.push(Step::Renew(id), to);
+    }
+
     /// Stores what was loaded, if the mark is still there.
     fn commit(&mut self, id: u8) {
         let me = usize::from(id);
@@ -221,14 +269,23 @@ impl Steps<'_> {
             token: self.token(&loader, me),
             outdated: loader.outdated,
         };
-        self.copy(&mut to, Copied::Commit, |slot| *slot = value);
-        self.store(&mut to, value);
+        if loader.at == Loading::Admitted {
+            to.slot = Slot { token: 0, ..value };
+        } else {
+            self.copy(&mut to, Copied::Commit, |slot| *slot = value);
+            let is_stored = self.store(&mut to, value);
+            if is_stored && self.rules.is_broken(Rule::CommitsAreAtomic) {
+                let mut admitted = self.from;
+                admitted.loaders[me].at = Loading::Admitted;
+                return self.push(Step::Load(id, Loading::Admitted), admitted);
+            }
+        }
         self.end(&mut to, me);
         self.push(Step::Load(id, Loading::Over), to);
     }
 
-    /// Stores a value under its token, if that is still the one.
-    fn store(&self, to: &mut State, value: Slot) {
+    /// Stores a value under its token, if that is still the one; returns whether it is.
+    fn store(&self, to: &mut State, value: Slot) -> bool {
         let is_marked = to.slot.kind == Kind::Mark
             && (self.is_valid(&to.slot, &to.registers)
                 || self.rules.is_broken(Rule::MarksAreJudged))
@@ -238,6 +295,7 @@ impl Steps<'_> {
             to.slot = Slot { token: 0, ..value };
             to.lease = 0;
         }
+        is_marked || is_leased
     }
 
     /// Ends an attempt; the next one may follow.
@@ -265,6 +323,7 @@ impl Steps<'_> {
             Rule::SetsRemoveMarks,
             Rule::DeletesRemoveMarks,
             Rule::ClearsRemoveMarks,
+            Rule::CountsRemoveMarks,
         ]
         .into_iter()
         .any(|rule| self.rules.is_broken(rule))
@@ -354,7 +413,7 @@ impl Steps<'_> {
         } else {
             to.change(ANY);
         }
-        to.returned |= bit(INVALIDATIONS, work.left);
+        to.note_made(bit(INVALIDATIONS, work.left));
         self.push(Step::DeleteRegister(work.register), to);
     }
 
@@ -371,6 +430,7 @@ impl Steps<'_> {
         }
         to.invalidator.is_at_work = true;
         to.invalidator.register = register as u8;
+        to.remember_made(register);
         if self.rules.is_broken(Rule::InvalidationsWait) {
             to.returned |= change;
         }
@@ -474,7 +534,7 @@ impl Steps<'_> {
         let is_free = to.slot.kind == Kind::Nothing || !self.is_valid(&to.slot, &to.registers);
         match late.what {
             Copied::Nothing => return,
-            Copied::Commit => self.store(&mut to, late.slot),
+            Copied::Commit => drop(self.store(&mut to, late.slot)),
             Copied::Mark if is_free => to.slot = late.slot,
             Copied::Mark => {}
             Copied::Capture => {

@@ -11,14 +11,14 @@ use super::rig::Rig;
 
 /// A load that waits until it is told to end, and says when it has begun.
 #[derive(Debug, Clone, Default)]
-struct Slow {
+pub(crate) struct Slow {
     begun: Arc<Notify>,
-    end: Arc<Notify>,
+    pub(crate) end: Arc<Notify>,
 }
 
 impl Slow {
     /// Starts a load of `k` with the tag `t`.
-    async fn start(&self, cache: &Cache) -> tokio::task::JoinHandle<String> {
+    pub(crate) async fn start(&self, cache: &Cache) -> tokio::task::JoinHandle<String> {
         let (slow, cache) = (self.clone(), cache.clone());
         let task = tokio::spawn(async move {
             let load = move || async move {
@@ -33,7 +33,7 @@ impl Slow {
     }
 }
 
-async fn load_new(cache: &Cache) -> String {
+pub(crate) async fn load_new(cache: &Cache) -> String {
     let load = || async { Ok::<_, std::io::Error>("new".to_owned()) };
     cache.remember("k", load).tags(["t"]).await.unwrap()
 }

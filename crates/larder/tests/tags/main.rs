@@ -10,6 +10,7 @@ mod bounds;
 mod listed;
 mod loads;
 mod patterns;
+mod peers;
 mod settling;
 mod snapshots;
 mod soft;

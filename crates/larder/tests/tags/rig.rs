@@ -1,8 +1,10 @@
 //! The stores that the tests run on.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use larder::cache::Builder;
 use larder::store::{File, Memcached, Redis, RedisBuilder, Sqlite, Store};
 use larder::{Cache, MemoryStore};
@@ -12,16 +14,42 @@ use tempfile::TempDir;
 pub(crate) struct Rig {
     store: Arc<dyn Store>,
     prefix: String,
-    _dir: Option<TempDir>,
+    dir: Option<TempDir>,
+    /// How another process opens the store, where one can.
+    open: Option<Open>,
+}
+
+/// Opens a store, in a directory if it needs one.
+type Open = fn(&Path) -> BoxFuture<'static, Arc<dyn Store>>;
+
+fn path(dir: Option<&TempDir>) -> &Path {
+    dir.map_or(Path::new(""), TempDir::path)
 }
 
 impl Rig {
-    fn new(store: impl Store, dir: Option<TempDir>) -> Self {
+    /// Returns a rig on a store that this opens, for another process too if `is_shared`.
+    async fn new(dir: Option<TempDir>, open: Open, is_shared: bool) -> Self {
         Self {
-            store: Arc::new(store),
+            store: open(path(dir.as_ref())).await,
             prefix: format!("tags-{:016x}", fastrand::u64(..)),
-            _dir: dir,
+            dir,
+            open: is_shared.then_some(open),
         }
+    }
+
+    /// Returns whether other processes can open the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Returns a cache on the same store as it is opened by another process, where one can: they share the data only.
+    pub(crate) async fn other(&self) -> Cache {
+        let store = match self.open {
+            Some(open) => open(path(self.dir.as_ref())).await,
+            None => Arc::clone(&self.store),
+        };
+        let builder = Builder::shared(store).prefix(&self.prefix);
+        builder.build().unwrap()
     }
 
     /// Returns one more cache on the store, as another process has one: they share entries and nothing else.
@@ -35,29 +63,37 @@ impl Rig {
 }
 
 pub(crate) async fn memory() -> Rig {
-    Rig::new(MemoryStore::new(), None)
+    Rig::new(None, |_| ready(MemoryStore::new()), false).await
 }
 
 pub(crate) async fn sqlite() -> Rig {
     let dir = tempfile::tempdir().unwrap();
-    let store = Sqlite::open(dir.path().join("cache.db")).unwrap();
-    Rig::new(store, Some(dir))
+    let open: Open = |dir| ready(Sqlite::open(dir.join("cache.db")).unwrap());
+    Rig::new(Some(dir), open, true).await
 }
 
 pub(crate) async fn file() -> Rig {
     let dir = tempfile::tempdir().unwrap();
-    Rig::new(File::open(dir.path()).unwrap(), Some(dir))
+    let open: Open = |dir| ready(File::open(dir).unwrap());
+    Rig::new(Some(dir), open, true).await
 }
 
 pub(crate) async fn redis() -> Rig {
-    let builder = Redis::builder(server("LARDER_TEST_REDIS_URL"));
-    Rig::new(patient(builder).connect().await.unwrap(), None)
+    let open: Open = |_| connect(Redis::builder(server("LARDER_TEST_REDIS_URL")));
+    Rig::new(None, open, true).await
 }
 
 pub(crate) async fn redis_cluster() -> Rig {
-    let urls = server("LARDER_TEST_REDIS_CLUSTER");
-    let builder = Redis::cluster(urls.split(',').map(|server| format!("redis://{server}")));
-    Rig::new(patient(builder).connect().await.unwrap(), None)
+    let open: Open = |_| {
+        let urls = server("LARDER_TEST_REDIS_CLUSTER");
+        let urls = urls.split(',').map(|server| format!("redis://{server}"));
+        connect(Redis::cluster(urls))
+    };
+    Rig::new(None, open, true).await
+}
+
+fn ready(store: impl Store) -> BoxFuture<'static, Arc<dyn Store>> {
+    Box::pin(async { Arc::new(store) as _ })
 }
 
 /// Lists nothing: neither keys nor tags.
@@ -69,9 +105,10 @@ pub(crate) async fn memcached() -> Rig {
 }
 
 /// The tests say nothing of time limits, and the machine may be busy.
-fn patient(builder: RedisBuilder) -> RedisBuilder {
+fn connect(builder: RedisBuilder) -> BoxFuture<'static, Arc<dyn Store>> {
     let long = Duration::from_secs(20);
-    builder.connect_timeout(long).response_timeout(long)
+    let builder = builder.connect_timeout(long).response_timeout(long);
+    Box::pin(async { Arc::new(builder.connect().await.unwrap()) as _ })
 }
 
 fn server(variable: &str) -> String {

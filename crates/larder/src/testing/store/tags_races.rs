@@ -2,9 +2,9 @@
 //!
 //! Every value has a number, and all who take part share one count of moments. A value is as old as the moment at which
 //! its computation began, or, where it was set, at which that had ended. A read must not return a value that is
-//! older than the beginning of an invalidation, set, delete or clear that had returned when the read began.
+//! older than the beginning of an invalidation, set, delete or clear that had returned when the read began:
+//! [`ReadHistory`].
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,44 +14,21 @@ use super::space::{Space, together};
 use super::tag_space::{LONG_MS, subtree, tag, token};
 use crate::error::Result;
 use crate::store::{Condition, Expiry, Register, Write};
-use crate::testing::sealed;
+use crate::testing::{ReadHistory, sealed};
 
 const KEYS: u8 = 3;
 const WRITERS: usize = 4;
 const READERS: usize = 4;
 const INVALIDATIONS: usize = 200;
 
-/// Which keys a change is about; key `n` has the tags `group:n` and `all`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Touched {
-    Key(u8),
-    All,
-}
-
-/// A change, and when it was made.
-#[derive(Debug, Clone, Copy)]
-struct Change {
-    touched: Touched,
-    began: u64,
-    ended: u64,
-}
-
-/// What a read returned, and when it began.
-#[derive(Debug, Clone, Copy)]
-struct Read {
-    key: u8,
-    value: u64,
-    began: u64,
-}
+/// What a change is about that is about all keys; the rest are about the key of that number.
+const ALL: u64 = u64::MAX;
 
 /// What happened so far.
 #[derive(Debug, Default)]
 struct History {
     moment: AtomicU64,
-    changes: Mutex<Vec<Change>>,
-    reads: Mutex<Vec<Read>>,
-    /// By number of a value, the latest moment at which it was right to store it.
-    ages: Mutex<HashMap<u64, u64>>,
+    happened: Mutex<ReadHistory>,
     stop: AtomicBool,
 }
 
@@ -60,24 +37,19 @@ impl History {
         self.moment.fetch_add(1, Ordering::SeqCst)
     }
 
-    fn age(&self, value: u64, age: u64) {
-        lock(&self.ages).insert(value, age);
+    /// Notes as of which moment the value of a key is right.
+    fn age(&self, key: u8, value: u64, since: u64) {
+        let mut happened = lock(&self.happened);
+        happened.depends(value, key.into(), since);
+        happened.depends(value, ALL, since);
     }
 
     /// Makes a change and notes when.
-    async fn change<T>(
-        &self,
-        touched: Touched,
-        change: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+    async fn change<T>(&self, about: u64, change: impl Future<Output = Result<T>>) -> Result<T> {
         let began = self.tick();
         let outcome = change.await?;
         let ended = self.tick();
-        lock(&self.changes).push(Change {
-            touched,
-            began,
-            ended,
-        });
+        lock(&self.happened).changed(about, began, ended);
         Ok(outcome)
     }
 
@@ -87,36 +59,8 @@ impl History {
             return Ok(());
         };
         let value = u64::from_le_bytes(text[..].try_into().expect("eight bytes"));
-        lock(&self.reads).push(Read { key, value, began });
+        lock(&self.happened).read(value, began);
         Ok(())
-    }
-
-    /// Returns how many reads are wrong, of how many.
-    fn judge(&self) -> (usize, usize) {
-        let (ages, reads) = (lock(&self.ages), lock(&self.reads));
-        let mut wrong = 0;
-        for key in 0..KEYS {
-            let mut changes = lock(&self.changes).clone();
-            changes.retain(|made| [Touched::All, Touched::Key(key)].contains(&made.touched));
-            changes.sort_unstable_by_key(|change| change.ended);
-            let mut oldest = 0;
-            for change in &mut changes {
-                oldest = change.began.max(oldest);
-                change.began = oldest;
-            }
-            let is_wrong = |read: &&Read| {
-                let over = changes.partition_point(|change| change.ended < read.began);
-                let latest = changes[..over].last().map(|change| change.began);
-                let age = ages.get(&read.value);
-                age.is_some_and(|age| latest > Some(*age))
-            };
-            wrong += reads
-                .iter()
-                .filter(|read| read.key == key)
-                .filter(is_wrong)
-                .count();
-        }
-        (wrong, reads.len())
     }
 }
 
@@ -139,15 +83,11 @@ async fn write(space: &Space, history: &History) -> Result<()> {
                 let registers = registers(key);
                 let at = [key];
                 let put = space.put_tagged(&at, &text, &registers);
-                history.change(Touched::Key(key), put).await?;
-                history.age(value, history.tick());
+                history.change(key.into(), put).await?;
+                history.age(key, value, history.tick());
             }
             2..7 => load(space, history, key).await?,
-            _ => drop(
-                history
-                    .change(Touched::Key(key), space.delete(&[key]))
-                    .await?,
-            ),
+            _ => drop(history.change(key.into(), space.delete(&[key])).await?),
         }
         linger().await;
     }
@@ -164,7 +104,7 @@ async fn load(space: &Space, history: &History, key: u8) -> Result<()> {
         return Ok(());
     }
     let value = history.tick();
-    history.age(value, value);
+    history.age(key, value, value);
     linger().await;
     let text = value.to_le_bytes();
     space
@@ -178,12 +118,12 @@ async fn invalidate(space: &Space, history: &History) -> Result<()> {
     for round in 0..INVALIDATIONS {
         let key = fastrand::u8(..KEYS);
         let (touched, register) = match fastrand::u8(..5) {
-            0 => (Touched::Key(key), tag(&format!("group:{key}"))),
-            1 => (Touched::All, subtree("group")),
-            _ => (Touched::All, tag("all")),
+            0 => (key.into(), tag(&format!("group:{key}"))),
+            1 => (ALL, subtree("group")),
+            _ => (ALL, tag("all")),
         };
         if round % 50 == 49 {
-            history.change(Touched::All, space.clear()).await?;
+            history.change(ALL, space.clear()).await?;
         } else {
             let registers = [register];
             history
@@ -237,9 +177,12 @@ pub async fn no_read_returns_what_was_gone(fixture: &StoreUnderTest) -> Result<(
         }
     })
     .await?;
-    let (wrong, reads) = history.judge();
-    assert_eq!(wrong, 0, "of {reads} reads");
-    assert!(reads > 0, "a store that forgets everything proves nothing");
+    let happened = lock(&history.happened);
+    assert_eq!(happened.outdated(), [], "of {} reads", happened.reads());
+    assert!(
+        happened.reads() > 0,
+        "a store that forgets everything proves nothing"
+    );
     Ok(())
 }
 

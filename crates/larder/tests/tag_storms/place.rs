@@ -1,0 +1,114 @@
+//! The stores that storms rage on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::store::{File, Memory, Redis, RedisBuilder, Sqlite, Store};
+
+use crate::key_sets::KeySets;
+use crate::losses::Losses;
+
+/// Where the address of a server is that only this storm uses, in the directory of the store.
+pub(crate) const ADDRESS: &str = "address";
+const REDIS: &str = "LARDER_TEST_REDIS_URL";
+const CLUSTER: &str = "LARDER_TEST_REDIS_CLUSTER";
+
+/// A store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Sqlite,
+    File,
+    Redis,
+    RedisCluster,
+    /// The widespread design that is wrong.
+    KeySets,
+}
+
+const NAMES: [(&str, Kind); 6] = [
+    ("memory", Kind::Memory),
+    ("sqlite", Kind::Sqlite),
+    ("file", Kind::File),
+    ("redis", Kind::Redis),
+    ("redis-cluster", Kind::RedisCluster),
+    ("key sets", Kind::KeySets),
+];
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, kind)| *kind == self).unwrap().0
+    }
+
+    pub(crate) fn by_name(name: &str) -> Self {
+        NAMES.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    /// Returns whether several processes can share it.
+    pub(crate) fn is_shared(self) -> bool {
+        !matches!(self, Self::Memory | Self::KeySets)
+    }
+
+    /// Opens the store of this directory.
+    pub(crate) async fn open(self, dir: &Path) -> Arc<dyn Store> {
+        match self {
+            Self::Memory => Arc::new(Memory::new()),
+            Self::KeySets => Arc::new(KeySets::new()),
+            Self::Sqlite => Arc::new(Sqlite::open(database(dir)).unwrap()),
+            Self::File => Arc::new(File::open(dir).unwrap()),
+            Self::Redis => connect(Redis::builder(redis_url(dir))).await,
+            Self::RedisCluster => {
+                let servers = server(CLUSTER);
+                let urls = servers.split(',').map(|server| format!("redis://{server}"));
+                connect(Redis::cluster(urls)).await
+            }
+        }
+    }
+
+    /// Returns what loses registers of the storm in this directory.
+    pub(crate) fn losses(self, dir: &Path) -> Losses {
+        match self {
+            Self::Memory | Self::KeySets => panic!("nothing gets at them from outside"),
+            Self::Sqlite => Losses::in_table(&database(dir)),
+            Self::File => Losses::among_files(dir),
+            Self::Redis => {
+                let url = redis_url(dir);
+                Losses::on_servers(url.trim_start_matches("redis://"), prefix(dir))
+            }
+            Self::RedisCluster => Losses::on_servers(&server(CLUSTER), prefix(dir)),
+        }
+    }
+}
+
+/// Returns a prefix that no other storm has.
+pub(crate) fn prefix(dir: &Path) -> String {
+    let parent = dir.parent().unwrap().file_name().unwrap();
+    let name = parent.to_string_lossy();
+    format!("storm-{}", name.trim_start_matches('.'))
+}
+
+fn database(dir: &Path) -> std::path::PathBuf {
+    dir.join("cache.db")
+}
+
+fn redis_url(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join(ADDRESS)).unwrap_or_else(|_| server(REDIS))
+}
+
+/// Storms say nothing of time limits, and the machine is so busy with them that servers may be found at a later attempt only.
+async fn connect(builder: RedisBuilder) -> Arc<dyn Store> {
+    let long = Duration::from_secs(20);
+    let builder = builder.connect_timeout(long).response_timeout(long);
+    for _ in 0..20 {
+        match builder.clone().connect().await {
+            Ok(store) => return Arc::new(store),
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+    }
+    panic!("the servers cannot be found");
+}
+
+fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `cargo xtask test`"))
+}
