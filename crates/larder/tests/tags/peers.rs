@@ -382,21 +382,24 @@ async fn an_invalidation_that_fails_is_an_error() {
 
 on_every_store! {
     a_load_whose_caller_is_gone_is_shared_and_overtaken
-    using_a_tag_again_invalidates_nothing
     the_local_tiers_of_others_lag_no_longer_than_they_may
     whoever_knows_a_tag_hears_of_each_invalidation
+    a_short_lived_sibling_changes_nothing_for_others
+    a_read_under_way_leaves_nothing_old_in_the_local_tier
+    a_failed_load_brings_nothing_old_back
+    tags_tiers_and_loads_go_together
+    a_tag_added_during_an_invalidation_is_reached_by_the_next
+    false_and_nothing_are_values
+}
+
+on_listing_stores! {
+    using_a_tag_again_invalidates_nothing
     bookkeeping_does_not_grow_with_writes
     a_tag_spans_all_parts_of_a_store
     loads_within_loads_do_not_wait_for_each_other
-    a_short_lived_sibling_changes_nothing_for_others
     an_abandoned_invalidation_can_be_made_again
-    a_read_under_way_leaves_nothing_old_in_the_local_tier
     a_load_under_way_is_no_entry
-    a_failed_load_brings_nothing_old_back
     tags_are_known_to_those_who_never_wrote_them
-    tags_tiers_and_loads_go_together
     a_later_write_without_a_ttl_keeps_its_own_tags
-    a_tag_added_during_an_invalidation_is_reached_by_the_next
     clear_leaves_the_tags_of_other_caches
-    false_and_nothing_are_values
 }

@@ -10,6 +10,9 @@ use larder::store::{File, Memcached, Redis, RedisBuilder, Sqlite, Store};
 use larder::{Cache, MemoryStore};
 use tempfile::TempDir;
 
+/// The tests say nothing of time limits, and the machine may be busy.
+const LONG: Duration = Duration::from_secs(20);
+
 /// A store, and a prefix that nobody else uses in it.
 pub(crate) struct Rig {
     store: Arc<dyn Store>,
@@ -92,22 +95,22 @@ pub(crate) async fn redis_cluster() -> Rig {
     Rig::new(None, open, true).await
 }
 
+/// Lists nothing: neither keys nor tags.
+pub(crate) async fn memcached() -> Rig {
+    let open: Open = |_| {
+        let builder = Memcached::builder(server("LARDER_TEST_MEMCACHED"));
+        let builder = builder.connect_timeout(LONG).response_timeout(LONG);
+        Box::pin(async { Arc::new(builder.connect().await.unwrap()) as _ })
+    };
+    Rig::new(None, open, true).await
+}
+
 fn ready(store: impl Store) -> BoxFuture<'static, Arc<dyn Store>> {
     Box::pin(async { Arc::new(store) as _ })
 }
 
-/// Lists nothing: neither keys nor tags.
-pub(crate) async fn memcached() -> Rig {
-    let long = Duration::from_secs(20);
-    let builder = Memcached::builder(server("LARDER_TEST_MEMCACHED"));
-    let builder = builder.connect_timeout(long).response_timeout(long);
-    Rig::new(builder.connect().await.unwrap(), None)
-}
-
-/// The tests say nothing of time limits, and the machine may be busy.
 fn connect(builder: RedisBuilder) -> BoxFuture<'static, Arc<dyn Store>> {
-    let long = Duration::from_secs(20);
-    let builder = builder.connect_timeout(long).response_timeout(long);
+    let builder = builder.connect_timeout(LONG).response_timeout(LONG);
     Box::pin(async { Arc::new(builder.connect().await.unwrap()) as _ })
 }
 
