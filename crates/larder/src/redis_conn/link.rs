@@ -156,7 +156,14 @@ impl Link {
 
     /// Finds the servers and checks that each primary answers.
     pub(crate) async fn connect(&self) -> Result<()> {
-        let map = self.map().await?;
+        let deadline = Instant::now() + self.shared.limits.connect_timeout;
+        let map = loop {
+            match self.map().await {
+                // Servers that are all too busy to say what they know may be so for a moment only.
+                Err(error) if error.kind() == ErrorKind::Timeout && Instant::now() < deadline => {}
+                found => break found?,
+            }
+        };
         let pings = map.primaries.iter().map(|node| async {
             let reply = node.one(0, &redis::cmd("PING")).await;
             accept(reply, node)

@@ -114,7 +114,7 @@ async fn work(storm: Arc<Storm>, task: u64) {
             0..550 => storm.get(&storm.any_key(), true).await,
             550..850 => storm.remember().await,
             850..900 => storm.learn().await,
-            900..930 => storm.set(&storm.key(), storm.tags()).await,
+            900..930 => storm.set(&storm.key(), Tag::some()).await,
             930..940 => storm.add().await,
             940..945 => storm.delete().await,
             945..960 => latest = storm.set_own(own).await,
@@ -160,6 +160,15 @@ struct Tag(u64);
 impl Tag {
     fn any() -> Self {
         Self(fastrand::u64(..TAGS))
+    }
+
+    /// Returns one or two.
+    fn some() -> Vec<Self> {
+        let mut tags = vec![Self::any()];
+        if fastrand::bool() {
+            tags.push(Self::any());
+        }
+        tags
     }
 
     fn name(self) -> String {
@@ -227,14 +236,6 @@ impl Storm {
         }
     }
 
-    fn tags(&self) -> Vec<Tag> {
-        let mut tags = vec![Tag::any()];
-        if fastrand::bool() {
-            tags.push(Tag::any());
-        }
-        tags
-    }
-
     /// Returns the number of a value that nobody else has.
     fn new_value(&self) -> u64 {
         self.process << 32 | self.values.fetch_add(1, SeqCst)
@@ -288,7 +289,7 @@ impl Storm {
 
     /// Remembers a key with tags that are known before.
     async fn remember(self: &Arc<Self>) {
-        let (target, tags) = (self.key(), self.tags());
+        let (target, tags) = (self.key(), Tag::some());
         let (storm, to_load) = (Arc::clone(self), target.clone());
         let known = names(&tags);
         let mine = Arc::new(AtomicU64::new(0));
@@ -350,7 +351,7 @@ impl Storm {
     }
 
     async fn add(&self) {
-        let (target, tags, value) = (self.key(), self.tags(), self.new_value());
+        let (target, tags, value) = (self.key(), Tag::some(), self.new_value());
         let body = (value, self.body.clone());
         let add = self.cache.add(&target.name, &body).tags(names(&tags));
         if self.change(target.subject, async { add.await }).await {
@@ -374,7 +375,7 @@ impl Storm {
 
     async fn set_own(&self, own: Own) -> u64 {
         let value = self.new_value();
-        self.write(&own.target(), &self.tags(), value).await;
+        self.write(&own.target(), &Tag::some(), value).await;
         value
     }
 
@@ -402,7 +403,7 @@ impl Storm {
     }
 
     async fn set_counter(&self) {
-        let (target, tags, value) = (Self::counter(), self.tags(), self.new_value());
+        let (target, tags, value) = (Self::counter(), Tag::some(), self.new_value());
         let count = i64::try_from(value * COUNTS).unwrap();
         let set = self.cache.set(&target.name, &count).tags(names(&tags));
         let set = async { set.await.map(|()| true) };

@@ -259,3 +259,26 @@ async fn cluster_that_is_down_costs_each_call_its_limits_and_no_more() {
     );
     assert!(rig.slowest() < limit, "{:?}", rig.slowest());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_that_is_silent_for_a_moment_is_waited_for_as_long_as_connecting_may_take() {
+    if !has_servers() {
+        return;
+    }
+    let cluster = now(RedisCluster::start).unwrap();
+    let pause = Duration::from_millis(800);
+    for node in cluster.nodes() {
+        node.pause().unwrap();
+    }
+    let impatient = RedisStore::cluster(urls(&cluster));
+    let error = impatient.connect().await.unwrap_err();
+    assert_eq!(error.kind(), larder::ErrorKind::Timeout);
+    let patient = RedisStore::cluster(urls(&cluster)).connect_timeout(Duration::from_secs(10));
+    let (connected, ()) = tokio::join!(patient.connect(), async {
+        tokio::time::sleep(pause).await;
+        for node in cluster.nodes() {
+            node.resume().unwrap();
+        }
+    });
+    connected.unwrap();
+}
