@@ -200,6 +200,25 @@ impl Store for Slow {
             .await
     }
 
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&bytes::Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<larder::store::TidyPage> {
+        self.inner.tidy(namespace, cursor, limit, removes).await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[larder::store::Register],
+        step: larder::store::Retirement,
+    ) -> Result<Vec<bool>> {
+        self.inner.retire(namespace, registers, step).await
+    }
+
     fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
         self.inner.lock_store()
     }

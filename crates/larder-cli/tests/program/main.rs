@@ -1,5 +1,6 @@
 //! Runs the real program: what it prints, and how it ends.
 
+mod cleanup;
 mod config;
 mod guide;
 mod health;

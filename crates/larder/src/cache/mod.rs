@@ -5,6 +5,7 @@
 //! overtaken reads and loads out), `stats`.
 
 mod builder;
+mod cleanup;
 mod counter;
 mod flight;
 mod flusher;
@@ -38,6 +39,7 @@ mod write;
 use std::sync::Arc;
 
 pub use self::builder::Builder;
+pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
 pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;

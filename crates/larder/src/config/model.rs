@@ -110,7 +110,7 @@ pub struct StampedeConfig {
 pub struct TagsConfig {
     /// Whether entries may have tags (`CACHE_TAGGING_ENABLED`); off, tags on a write are an error. Default `true`.
     pub enabled: bool,
-    /// How often tags without entries are removed; `None`: never. Default 1 h.
+    /// About how often caches are cleaned of invalid entries and of tags that nothing carries; `None`: never. Default 1 h.
     pub cleanup_every: Option<Duration>,
     /// Named sets of tags.
     pub groups: BTreeMap<String, Vec<String>>,

@@ -143,6 +143,10 @@ fn api() -> Router<Shared> {
             "/caches/{cache}/tags/invalidate",
             post(tags::invalidate).get(tags::show),
         )
+        .route(
+            "/caches/{cache}/tags/cleanup",
+            post(tags::cleanup).get(tags::show),
+        )
         .route("/caches/{cache}/batch/get", post(bulk::get))
         .route("/caches/{cache}/batch/set", post(bulk::set))
         .route("/caches/{cache}/batch/delete", post(bulk::delete))

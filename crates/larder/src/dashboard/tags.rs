@@ -16,6 +16,7 @@ use crate::error::ErrorKind;
 use crate::glob::Glob;
 use crate::key::Key;
 use crate::tag::{self, Selector};
+use crate::ttl::parse_duration;
 
 /// The most tags of one invalidation.
 const MAX_TAGS: usize = 1000;
@@ -96,6 +97,35 @@ pub(super) async fn invalidate(
     let tags: Vec<_> = outcome.tags.iter().map(done).collect();
     let reply = json!({ "tags": tags, "parts": outcome.parts });
     Ok(json::reply(&reply))
+}
+
+/// The body of a cleanup.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cleaning {
+    #[serde(default)]
+    dry_run: bool,
+    /// How long a tag that nothing carries is kept yet.
+    max_tag_age: Option<String>,
+}
+
+/// `POST .../tags/cleanup`: removes invalid entries, and lets tags go that nothing carries.
+pub(super) async fn cleanup(
+    State(shared): State<Shared>,
+    CachePath(cache): CachePath,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::none(request.uri())?;
+    let asked: Cleaning = json::read(request, shared.max_body_bytes).await?;
+    needs_tags(&cache)?;
+    let mut cleanup = cache.cleanup_tags();
+    if let Some(age) = asked.max_tag_age {
+        cleanup = cleanup.max_tag_age(parse_duration(&age)?);
+    }
+    if asked.dry_run {
+        cleanup = cleanup.dry_run();
+    }
+    Ok(json::reply(&cleanup.await?))
 }
 
 fn all_tags(

@@ -1,5 +1,6 @@
 //! The whole box: stores and caches by name, as the configuration says.
 
+mod cleanup;
 mod locks;
 mod network;
 mod nodes;
@@ -19,6 +20,7 @@ use crate::store::Store;
 
 pub use self::nodes::StoreNodes;
 
+use self::cleanup::Cleanups;
 use self::locks::LocksOfStores;
 
 /// The name that always means the default cache.
@@ -46,6 +48,7 @@ struct Inner {
     loaded: Loaded,
     stores: BTreeMap<String, Arc<dyn Store>>,
     locks: LocksOfStores,
+    cleanups: Cleanups,
     default: Cache,
     caches: Mutex<BTreeMap<String, Cache>>,
 }
@@ -96,12 +99,15 @@ impl Larder {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        let cleanups = Cleanups::new(&loaded.config.tags);
+        cleanups.start(&default);
         let caches = Mutex::default();
         Ok(Self {
             inner: Arc::new(Inner {
                 loaded,
                 stores,
                 locks,
+                cleanups,
                 default,
                 caches,
             }),
@@ -133,6 +139,7 @@ impl Larder {
             return Ok(cache.clone());
         }
         let cache = configured(&self.inner.loaded.config, self.inner.places(), name)?;
+        self.inner.cleanups.start(&cache);
         caches.insert(name.to_owned(), cache.clone());
         Ok(cache)
     }
@@ -156,6 +163,7 @@ impl Larder {
             .ok_or_else(|| unknown(config, DEFAULT))?;
         settings.name = name.to_owned();
         let cache = open::cache(config, &settings, self.inner.places())?;
+        self.inner.cleanups.start(&cache);
         caches.insert(name.to_owned(), cache.clone());
         Ok(cache)
     }
@@ -192,14 +200,15 @@ impl Larder {
         self.inner.default.locks()
     }
 
-    /// Gives up all locks of this process, within 2 seconds, and hands what was counted to the stores. For the end of a
-    /// program, after what the locks protect has stopped.
+    /// Stops what runs in the background, gives up all locks of this process, within 2 seconds, and hands what was counted
+    /// to the stores. For the end of a program, after what the locks protect has stopped.
     ///
     /// # Errors
     /// The first of the stores' errors; the others are told all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let mut caches: Vec<Cache> = self.caches().values().cloned().collect();
         caches.push(self.default_cache());
+        self.inner.cleanups.shutdown().await;
         let mut result = self.inner.locks.shutdown().await;
         for cache in caches {
             result = result.and(cache.flush_stats().await);

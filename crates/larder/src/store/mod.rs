@@ -36,6 +36,7 @@ mod sorted_set;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tags;
+mod tidy;
 mod write;
 
 use std::fmt;
@@ -54,6 +55,7 @@ pub use self::tags::{
     Invalidated, Invalidation, LoadBegun, LoadRequest, MIN_REGISTER_MS, REGISTER_GRACE_MS,
     StampedPut,
 };
+pub use self::tidy::{Retirement, TidyPage};
 pub use self::write::{Change, Condition, Expiry, Write};
 pub use crate::envelope::Stamp;
 pub use crate::tag::Register;
@@ -409,6 +411,37 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         _cursor: Option<&Bytes>,
         _limit: usize,
     ) -> Result<ScanPage> {
+        Err(Error::unsupported("tags cannot be listed").store(self.name()))
+    }
+
+    /// Looks at some of the entries that depend on registers, about `limit`; removes those that are invalid or expired, or
+    /// with `removes` off only counts them; and tells what the others carry. An entry that is valid, and there,
+    /// throughout a walk over all pages is met; so is a load under way. On a cluster, one whose slot moves meanwhile may not be.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are no registers, or no lists; `InvalidArgument`: a foreign cursor; `Unavailable`,
+    /// `Timeout`: some may have been removed.
+    async fn tidy(
+        &self,
+        _namespace: &Namespace,
+        _cursor: Option<&Bytes>,
+        _limit: usize,
+        _removes: bool,
+    ) -> Result<TidyPage> {
+        Err(Error::unsupported("tags cannot be listed").store(self.name()))
+    }
+
+    /// Takes a step towards the end of registers, in all parts of the store; returns to which it applied, in any part; same
+    /// order. Storing an entry, and beginning a load, clears its registers of suspicion, before it is there.
+    ///
+    /// # Errors
+    /// As [`Store::tidy`].
+    async fn retire(
+        &self,
+        _namespace: &Namespace,
+        _registers: &[Register],
+        _step: Retirement,
+    ) -> Result<Vec<bool>> {
         Err(Error::unsupported("tags cannot be listed").store(self.name()))
     }
 

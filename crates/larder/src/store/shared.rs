@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut, Store,
-    StoreStats, Write,
+    Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
+    Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -150,6 +150,25 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self)
             .scan_by_register(namespace, register, cursor, limit)
             .await
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        (**self).tidy(namespace, cursor, limit, removes).await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        (**self).retire(namespace, registers, step).await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

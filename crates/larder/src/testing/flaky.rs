@@ -17,8 +17,8 @@ use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::store::{
     Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
-    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
-    Store, StoreStats, Write,
+    NodeStatus, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp,
+    StampedPut, Store, StoreStats, TidyPage, Write,
 };
 
 /// What can go wrong with a call.
@@ -349,6 +349,27 @@ impl Store for FlakyStore {
                 .scan_by_register(namespace, register, cursor, limit),
         )
         .await
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        self.call(self.inner.tidy(namespace, cursor, limit, removes))
+            .await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        self.call(self.inner.retire(namespace, registers, step))
+            .await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::store::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, Register, RegisterPage, ScanPage,
-    Stamp, Store, StoreStats, Write,
+    Capabilities, Entry, Expiry, Invalidated, Invalidation, Register, RegisterPage, Retirement,
+    ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
 };
 use larder::{Clock, Error, ErrorKind, Glob, Namespace, Result};
 
@@ -206,5 +206,27 @@ impl Store for BrokenTags {
         let (keys, next) = self.page(listed, cursor, limit)?;
         let next = next.filter(|_| !self.is(Flaw::EndsKeysEarly));
         Ok(ScanPage { keys, next })
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        let mut state = self.state.lock().await;
+        Ok(self.tidy_some(&mut state, namespace, (cursor, limit), removes))
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        let mut state = self.state.lock().await;
+        let mut retire = |name| self.retire_one(&mut state, namespace, name, step);
+        Ok(registers.iter().map(&mut retire).collect())
     }
 }

@@ -117,6 +117,16 @@ pub(crate) enum Flaw {
     ForgetsSizes,
     /// Cursors are positions, and must be in bounds.
     TrustsCursors,
+    /// Storing an entry clears no register of suspicion.
+    SuspectsForEver,
+    /// Any suspicion will do to end a register.
+    MixesSuspicions,
+    /// Registers that end by themselves are suspected, and ended, too.
+    RetiresShortLives,
+    /// Walks remove nothing.
+    TidiesNothing,
+    /// Walks tell nothing of loads under way.
+    OverlooksLoads,
     /// Says that it has no registers, and has.
     Modest,
     /// Says that it lists them, and does not.

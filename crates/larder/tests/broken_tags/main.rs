@@ -6,6 +6,7 @@ mod calls;
 mod flaws;
 mod key_sets;
 mod layout;
+mod retirement;
 mod store;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -13,7 +14,7 @@ use std::panic::{self, AssertUnwindSafe};
 use larder::store::Memory;
 use larder::testing::store::{
     StoreUnderTest, check, health, tags_entries, tags_listings, tags_loads, tags_races,
-    tags_registers,
+    tags_registers, tags_retirement,
 };
 use larder::{ManualClock, Result, store_conformance};
 
@@ -145,6 +146,17 @@ caught! {
     trusted_cursors: TrustsCursors by tags_listings::foreign_cursors_of_tags_are_harmless,
     modest_capabilities: Modest by health::capabilities_are_honest,
     boastful_capabilities: Boastful by health::capabilities_are_honest,
+}
+
+// Registers that nothing carries.
+caught! {
+    suspected_for_ever: SuspectsForEver by tags_retirement::stored_entries_clear_of_suspicion,
+    ended_in_a_race: SuspectsForEver by tags_retirement::cleanups_spare_what_is_stored_meanwhile,
+    mixed_suspicions: MixesSuspicions by tags_retirement::suspicions_are_told_apart,
+    retired_short_lives: RetiresShortLives by tags_retirement::registers_of_short_lives_are_left_alone,
+    nothing_tidied: TidiesNothing by tags_retirement::walks_remove_what_is_invalid,
+    overlooked_loads: OverlooksLoads by tags_retirement::walks_remove_what_is_invalid,
+    unsuspected_renewal: RenewsOnCapture by tags_retirement::suspicion_changes_nothing,
 }
 
 // Everything at once.

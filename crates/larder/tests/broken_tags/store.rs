@@ -15,8 +15,9 @@ use tokio::sync::Mutex;
 
 use crate::flaws::Flaw;
 use crate::layout::{Carried, carried, is_load, numbers};
+use crate::retirement::Kept;
 
-type Place = (Namespace, Vec<u8>);
+pub(crate) type Place = (Namespace, Vec<u8>);
 
 /// The store. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -31,12 +32,14 @@ pub(crate) struct BrokenTags {
 /// What is stored.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    entries: HashMap<Place, Entry>,
+    pub(crate) entries: HashMap<Place, Entry>,
     pub(crate) live: HashMap<(Namespace, Register), Live>,
     first: HashMap<(Namespace, Register), Stamp>,
     softened: HashSet<(Namespace, Register)>,
     /// The tokens of loads under way, for stores that keep these elsewhere.
     loads: HashMap<Place, u64>,
+    /// The registers that do not end by themselves.
+    pub(crate) kept: HashMap<(Namespace, Register), Kept>,
 }
 
 /// A register that is there.
@@ -48,7 +51,7 @@ pub(crate) struct Live {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Valid,
     Stale,
     Invalid,
@@ -68,7 +71,7 @@ impl BrokenTags {
         self.flaw == flaw
     }
 
-    fn id(&self, namespace: &Namespace, register: &Register) -> (Namespace, Register) {
+    pub(crate) fn id(&self, namespace: &Namespace, register: &Register) -> (Namespace, Register) {
         let name = register.as_bytes();
         let end = match name.iter().position(|byte| *byte == 0) {
             Some(end) if self.is(Flaw::CStrings) => end,
@@ -214,7 +217,7 @@ impl BrokenTags {
         self.source.clear(namespace).await
     }
 
-    fn verdict(&self, state: &State, namespace: &Namespace, entry: &Bytes) -> Verdict {
+    pub(crate) fn verdict(&self, state: &State, namespace: &Namespace, entry: &Bytes) -> Verdict {
         let mut verdict = Verdict::Valid;
         if body(entry).is_none() {
             return verdict;
@@ -245,7 +248,7 @@ impl BrokenTags {
     }
 
     /// Returns what is under a key and has not expired.
-    fn unexpired(&self, state: &State, place: &Place) -> Option<Entry> {
+    pub(crate) fn unexpired(&self, state: &State, place: &Place) -> Option<Entry> {
         let now_ms = self.clock.now_ms();
         let entry = state.entries.get(place)?;
         let is_live = entry.expires_at_ms.is_none_or(|at| at > now_ms);
@@ -364,6 +367,7 @@ impl BrokenTags {
                     _ => value.clone(),
                 };
                 self.note(&mut state, &place, write.condition, &value);
+                self.clear_of_suspicion(&mut state, namespace, &value, expires_at_ms);
                 state
                     .entries
                     .insert(place, Entry::new(value, expires_at_ms));
@@ -371,6 +375,7 @@ impl BrokenTags {
             }
             Change::Touch => Ok(kept.is_some_and(|kept| {
                 let mut value = kept.value;
+                self.clear_of_suspicion(&mut state, namespace, &value, expires_at_ms);
                 if self.is(Flaw::TouchesAnything) {
                     value = stamped(&value, Vec::new());
                 }

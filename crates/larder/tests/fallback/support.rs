@@ -243,6 +243,25 @@ impl Store for Server {
             .await
     }
 
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&bytes::Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<larder::store::TidyPage> {
+        self.store.tidy(namespace, cursor, limit, removes).await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[larder::store::Register],
+        step: larder::store::Retirement,
+    ) -> Result<Vec<bool>> {
+        self.store.retire(namespace, registers, step).await
+    }
+
     fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
         self.store.lock_store()
     }

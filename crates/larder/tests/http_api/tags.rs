@@ -199,3 +199,25 @@ async fn read_only_servers_invalidate_nothing() {
     reply.problem(403, "read-only");
     assert_eq!(server.get(TAGS).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_cleanup_tells_what_it_did_and_another_one_too_soon_is_refused() {
+    const CLEANUP: &str = "/api/v1/caches/default/tags/cleanup";
+    let server = filled().await;
+    let gone = format!("{ENTRIES}/a");
+    assert_eq!(server.send("DELETE", &gone, "").await.status, 204);
+    let names = json!(["user:*", "user:1:*", "user:1:x"]);
+    let expected = json!({"keys": 0, "tags": 3, "names": names});
+    let dry = server.post_json(CLEANUP, &json!({"dry_run": true})).await;
+    assert_eq!(dry.json(), expected);
+    let bad = server
+        .post_json(CLEANUP, &json!({"max_tag_age": "1s"}))
+        .await;
+    assert_eq!(bad.status, 400);
+    let done = server
+        .post_json(CLEANUP, &json!({"max_tag_age": "2h"}))
+        .await;
+    assert_eq!(done.json(), expected);
+    let again = server.post_json(CLEANUP, &json!({})).await;
+    again.problem(409, "conflict");
+}

@@ -6,7 +6,10 @@
 #[macro_use]
 mod rig;
 
+#[cfg(feature = "config")]
+mod background;
 mod bounds;
+mod cleanup;
 mod listed;
 mod loads;
 mod patterns;

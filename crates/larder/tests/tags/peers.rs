@@ -392,14 +392,18 @@ on_every_store! {
     false_and_nothing_are_values
 }
 
-on_listing_stores! {
-    using_a_tag_again_invalidates_nothing
-    bookkeeping_does_not_grow_with_writes
-    a_tag_spans_all_parts_of_a_store
-    loads_within_loads_do_not_wait_for_each_other
-    an_abandoned_invalidation_can_be_made_again
-    a_load_under_way_is_no_entry
-    tags_are_known_to_those_who_never_wrote_them
-    a_later_write_without_a_ttl_keeps_its_own_tags
-    clear_leaves_the_tags_of_other_caches
+mod listed {
+    use super::*;
+
+    on_listing_stores! {
+        using_a_tag_again_invalidates_nothing
+        bookkeeping_does_not_grow_with_writes
+        a_tag_spans_all_parts_of_a_store
+        loads_within_loads_do_not_wait_for_each_other
+        an_abandoned_invalidation_can_be_made_again
+        a_load_under_way_is_no_entry
+        tags_are_known_to_those_who_never_wrote_them
+        a_later_write_without_a_ttl_keeps_its_own_tags
+        clear_leaves_the_tags_of_other_caches
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use larder::cache::Builder;
 use larder::store::{File, Memcached, Redis, RedisBuilder, Sqlite, Store};
-use larder::{Cache, MemoryStore};
+use larder::{Cache, MemoryStore, Namespace};
 use tempfile::TempDir;
 
 /// The tests say nothing of time limits, and the machine may be busy.
@@ -58,6 +58,15 @@ impl Rig {
     /// Returns one more cache on the store, as another process has one: they share entries and nothing else.
     pub(crate) fn cache(&self) -> Cache {
         self.builder().build().unwrap()
+    }
+
+    /// Returns the namespace of its caches.
+    pub(crate) fn namespace(&self) -> Namespace {
+        Namespace::new(&self.prefix, "default", 1)
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
     }
 
     pub(crate) fn builder(&self) -> Builder {

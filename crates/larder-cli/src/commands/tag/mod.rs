@@ -1,5 +1,6 @@
 //! `larder tag`: which tags entries depend on, and invalidating them.
 
+mod cleanup;
 mod list;
 mod show;
 mod stats;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Show(show::Args),
     /// Make all entries with a tag absent, also those that are being loaded
     Invalidate(invalidate::Args),
+    /// Remove what invalidations left, and let tags go that nothing carries
+    Cleanup(cleanup::Args),
     /// Print how many entries carry which tags
     Stats(stats::Args),
 }
@@ -38,6 +41,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Outcome {
         Command::List(args) => list::run(&args, session).await,
         Command::Show(args) => show::run(&args, session).await,
         Command::Invalidate(args) => invalidate::run(args, session).await,
+        Command::Cleanup(args) => cleanup::run(&args, session).await,
         Command::Stats(args) => stats::run(&args, session).await,
     }
 }

@@ -210,7 +210,7 @@ pub(super) const BEHAVIOUR_FIELDS: &[Field] = &[
     Field::new(
         "tags.cleanup_every",
         INTERVAL_OR_OFF,
-        "How often tags without entries are removed, by one process at a time; 0 turns it off. Has no effect in this version: stores drop what nobody needs by themselves.",
+        "About how often a cache is cleaned of invalid entries and of tags that nothing carries, by one process for all; 0 turns it off.",
     )
     .or("1h"),
     Field::new(

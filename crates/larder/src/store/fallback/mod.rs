@@ -30,8 +30,8 @@ use self::loads::Loads;
 use self::phase::{Gate, Side, Stakes, Turns};
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeRole,
-    NodeStatus, Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
-    Store, StoreStats, Write, tags,
+    NodeStatus, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp,
+    StampedPut, Store, StoreStats, TidyPage, Write, tags,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -343,6 +343,25 @@ impl Store for Fallback {
         limit: usize,
     ) -> Result<ScanPage> {
         primary_only!(self, Stakes::Read, primary => primary.scan_by_register(namespace, register, cursor, limit))
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.tidy(namespace, cursor, limit, removes))
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        primary_only!(self, Stakes::Exclusive, primary => primary.retire(namespace, registers, step))
     }
 
     /// The primary's, always: two holders, one on each side, would be worse than none.

@@ -45,6 +45,7 @@ mod register_list;
 mod registers;
 mod replace;
 mod sweep;
+mod tidy;
 mod walk;
 
 #[cfg(test)]
@@ -65,7 +66,7 @@ use self::name::Digest;
 use self::offload::{give_up, offload};
 use super::{
     Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, Register,
-    RegisterPage, ScanPage, Stamp, Store, StoreStats, Write,
+    RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -388,6 +389,35 @@ impl Store for File {
 
     async fn stats(&self) -> Result<StoreStats> {
         offload(&self.disk, |disk, _| Ok(disk.stats()?)).await
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let cursor = cursor.cloned();
+        offload(&self.disk, move |disk, effort| {
+            disk.tidy(namespace, cursor.as_ref(), (limit, removes), effort)
+        })
+        .await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let registers = registers.to_vec();
+        offload(&self.disk, move |disk, effort| {
+            disk.retire(namespace, &registers, step, effort)
+        })
+        .await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

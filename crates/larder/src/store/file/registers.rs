@@ -21,6 +21,7 @@ use super::record::{self, Found};
 use super::register::Kept;
 use super::replace::{Over, Temp};
 use crate::envelope;
+use crate::store::tidy::is_suspected;
 use crate::store::{Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, Stamp, verdict};
 use crate::tag::{Nonces, Verdict};
 
@@ -30,7 +31,7 @@ const KEEP_SLACK_MS: u64 = 60_000;
 const MAX_ATTEMPTS: usize = 4;
 const WRITE: &str = "write a register";
 
-fn address(namespace: Digest, register: &Register) -> Address {
+pub(super) fn address(namespace: Digest, register: &Register) -> Address {
     Address::new(namespace, register.as_bytes())
 }
 
@@ -58,7 +59,7 @@ impl Disk {
     }
 
     /// Reads a register; a damaged one is absent.
-    fn read_register(
+    pub(super) fn read_register(
         &self,
         namespace: Digest,
         register: &Register,
@@ -185,7 +186,8 @@ impl Disk {
         let until_ms = expires_at_ms.map_or(u64::MAX, |at| at.saturating_add(REGISTER_GRACE_MS));
         for register in envelope::registers(entry) {
             let present = self.read_register(namespace, &register, effort)?;
-            if present.is_some_and(|kept| kept.until_ms < until_ms) {
+            let is_short = |kept: Kept| kept.until_ms < until_ms || is_suspected(kept.until_ms);
+            if present.is_some_and(is_short) {
                 self.under_register_lock(&address(namespace, &register), effort, || {
                     self.keep_one(namespace, &register, until_ms, effort)
                 })?;
@@ -203,10 +205,12 @@ impl Disk {
         effort: Effort<'_>,
     ) -> Attempt<()> {
         let keep = |kept: Kept| {
-            (kept.until_ms < until_ms).then_some(Kept {
-                until_ms: until_ms.saturating_add(KEEP_SLACK_MS),
-                ..kept
-            })
+            let until_ms = match is_suspected(kept.until_ms) {
+                true => u64::MAX,
+                false if kept.until_ms < until_ms => until_ms.saturating_add(KEEP_SLACK_MS),
+                false => return None,
+            };
+            Some(Kept { until_ms, ..kept })
         };
         self.change(namespace, register, effort, keep).map(drop)
     }

@@ -38,7 +38,7 @@ struct Budget {
 
 /// What a sweep finds in the place of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Due,
     Invalid,
     Damaged,
@@ -102,7 +102,7 @@ impl Disk {
                     Step::Entry(key) => {
                         let address = Address { namespace, key };
                         let removed = settle(self.remove_if_due(&address))?;
-                        budget.removals -= usize::from(removed == Some(true));
+                        budget.removals -= usize::from(removed == Some(State::Due));
                         after = Some(key);
                     }
                     Step::Temp(path) => remove_stale(&path),
@@ -120,24 +120,24 @@ impl Disk {
         }
     }
 
-    /// Removes an expired entry, and one that was invalidated, and moves a damaged one aside; returns whether it was due.
-    fn remove_if_due(&self, address: &Address) -> Attempt<bool> {
+    /// Removes an expired entry, and one that was invalidated, and moves a damaged one aside; returns which of these it was.
+    pub(super) fn remove_if_due(&self, address: &Address) -> Attempt<State> {
         if self.state_of(address)? == State::Kept {
-            return Ok(false);
+            return Ok(State::Kept);
         }
         // Looked at again: live entries cost no locking.
         self.under_lock(address, Effort::FULL, |held| {
-            match self.state_of(address)? {
+            let state = self.state_of(address)?;
+            match state {
                 State::Due => {
                     self.remove(held, address)?;
                     self.count_expired();
-                    return Ok(true);
                 }
                 State::Invalid => self.remove(held, address)?,
                 State::Damaged => self.quarantine(held, address)?,
                 State::Kept => {}
             }
-            Ok(false)
+            Ok(state)
         })
     }
 

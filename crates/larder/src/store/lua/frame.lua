@@ -8,6 +8,8 @@
 
 -- As REGISTER_GRACE_MS.
 local GRACE_MS = 60000
+-- A register that lives longer than this is under suspicion: see retire.lua. No entry lives so long.
+local SUSPECTED_MS = 60000000000000
 
 -- Returns the name of the register of a tag that a key holds.
 local function named(key)
@@ -104,10 +106,12 @@ local function present()
   return kind, string.sub(start, 1, 25), stamp, tags
 end
 
--- Keeps a register for so many ms at least.
+-- Keeps a register for so many ms at least. One that was under suspicion is kept for good again.
 local function keep(key, ms)
   local left = redis.call('PTTL', key)
-  if left >= 0 and left < ms then
+  if left > SUSPECTED_MS then
+    redis.call('PERSIST', key)
+  elseif left >= 0 and left < ms then
     redis.call('PEXPIRE', key, ms)
   end
 end

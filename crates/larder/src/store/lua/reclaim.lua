@@ -1,6 +1,6 @@
 -- Removes entries that are not valid any more, and members that no entry owns.
 -- KEYS: 1 register, then entry and members in turn
--- ARGV: 1 the most entries to remove
+-- ARGV: 1 the most entries to remove     2 R remove, C only count
 -- Returns: how many entries were removed, and for each other one with tags its place among the pairs, from 0 on, and
 -- the names of its registers
 -- Removes members, if that is what the key holds.
@@ -20,12 +20,14 @@ for at = 2, #KEYS, 2 do
   if type(head) == 'table' or (#head > 0 and not string.find(string.sub(head, 1, 1), '[ECZUL]')) then
     -- Somebody else's: leave it alone.
   elseif #head > 0 and (not stamp or string.sub(head, 2, 9) ~= stamp) then
-    redis.call('UNLINK', KEYS[at])
-    drop(KEYS[at + 1])
+    if ARGV[2] == 'R' then
+      redis.call('UNLINK', KEYS[at])
+      drop(KEYS[at + 1])
+    end
     removed = removed + 1
   else
     local kind = string.sub(head, 1, 1)
-    if kind ~= 'Z' then
+    if kind ~= 'Z' and ARGV[2] == 'R' then
       drop(KEYS[at + 1])
     end
     local found = #head > 25 and stamps(KEYS[at], kind, head)

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use crate::envelope;
 use crate::glob::Glob;
+use crate::store::tidy::outliving;
 use crate::store::{
-    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Stamp, verdict,
+    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement, Stamp,
+    verdict,
 };
 use crate::tag::{Nonces, Verdict};
 
@@ -73,7 +75,7 @@ impl Registers {
         let mut table = self.write();
         for name in envelope::registers(entry) {
             if let Some(kept) = table.registers.get_mut(&(namespace, name)) {
-                kept.until_ms = kept.until_ms.max(until_ms);
+                kept.until_ms = outliving(kept.until_ms, until_ms);
             }
         }
     }
@@ -103,6 +105,23 @@ impl Registers {
             }
         };
         names.iter().map(invalidate).collect()
+    }
+
+    /// Takes a step towards the end of registers; returns to which it applied.
+    pub(super) fn retire(
+        &self,
+        namespace: u64,
+        names: &[Register],
+        step: Retirement,
+        now_ms: u64,
+    ) -> Vec<bool> {
+        let mut table = self.write();
+        let mut retire = |name: &Register| {
+            let kept = table.registers.get_mut(&(namespace, name.clone()))?;
+            kept.until_ms = step.apply(kept.until_ms, now_ms)?;
+            Some(())
+        };
+        names.iter().map(|name| retire(name).is_some()).collect()
     }
 
     /// Lists registers, in order of their names.

@@ -54,8 +54,8 @@ use self::tags::Target;
 use super::known::Known;
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut, Store,
-    StoreStats, Write,
+    Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
+    Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ use crate::tag::Nonces;
 /// # Tags
 /// An invalidation that a primary acknowledged and had not yet copied is lost with it, like any write. A register that is
 /// lost or evicted makes misses, never stale reads. Entries that tags made invalid and that have no expiry keep their
-/// memory until they are written, pruned, or evicted.
+/// memory until they are written, cleaned up, pruned, or evicted.
 ///
 /// ```no_run
 /// # async fn example() -> larder::Result<()> {
@@ -389,6 +389,27 @@ impl Store for Redis {
         };
         let page = self.inner.scan(namespace, wanted, cursor, limit).await;
         page.map_err(named)
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        let page = self.inner.tidy(namespace, cursor, limit, removes).await;
+        page.map_err(named)
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        let applied = self.inner.retire(namespace, registers, step).await;
+        applied.map_err(named)
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

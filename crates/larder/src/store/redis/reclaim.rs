@@ -20,9 +20,21 @@ use crate::redis_conn::{Call, slot};
 
 /// Keys of one `SCAN` step, and pairs of keys of one script.
 const STEP: usize = 500;
-const BATCH: usize = 50;
+pub(super) const BATCH: usize = 50;
 /// The names of an entry and of its members.
-type Pair = (Vec<u8>, Vec<u8>);
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
+/// An entry with tags, and the names of its registers.
+pub(super) type Tagged<'a> = (&'a Pair, Vec<Vec<u8>>);
+
+/// What becomes of an entry with tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    Gone,
+    /// It was the mark of a load.
+    LoadGone,
+}
 
 /// For each time unit of work the task rests this many.
 const REST: u32 = 4;
@@ -139,38 +151,18 @@ impl Inner {
         limit: u64,
     ) -> Result<(u64, u64)> {
         let (next, names) = self.scan_node(node, position, pattern, STEP).await?;
-        let mut groups: BTreeMap<Vec<u8>, Vec<Pair>> = BTreeMap::new();
         let is_ours = |name: &&Vec<u8>| {
             let mut tags = self.buckets.all().iter().map(|bucket| &bucket.tag);
             tags.any(|tag| name.starts_with(tag))
         };
         self.sweep_registers(names.iter().filter(is_ours)).await?;
-        for (register, entry, members) in names
-            .iter()
-            .filter(is_ours)
-            .filter_map(|name| related(name))
-        {
-            let group = groups.entry(register).or_default();
-            if !group.iter().any(|(known, _)| *known == entry) {
-                group.push((entry, members));
-            }
-        }
         let mut removed = 0;
-        for (register, pairs) in &groups {
+        for (register, pairs) in &pairs_by_life(names.iter().filter(is_ours)) {
             for pairs in pairs.chunks(BATCH) {
-                let mut keys: Vec<&[u8]> = vec![register];
-                keys.extend(
-                    pairs
-                        .iter()
-                        .flat_map(|(entry, members)| [&entry[..], &members[..]]),
-                );
-                let mut command = RECLAIM.command(&keys);
-                command.arg(limit - removed);
-                let call = Call::script(slot(register), &RECLAIM, command);
-                let mut reply = array(self.link.one(&call).await?).into_iter();
-                removed += reply.next().as_ref().map_or(0, number);
-                let tagged = reply.next().map(array).unwrap_or_default();
-                removed += self.purge(register, pairs, tagged, limit - removed).await?;
+                let left = limit - removed;
+                let (now, tagged) = self.reclaim(register, pairs, left, true).await?;
+                removed += now;
+                removed += self.purge(register, tagged, limit - removed).await?;
                 if removed >= limit {
                     return Ok((next, removed));
                 }
@@ -179,38 +171,76 @@ impl Inner {
         Ok((next, removed))
     }
 
-    /// Removes those of some entries with tags that are invalid by one of these, at most `limit`.
-    async fn purge(
+    /// Removes those of some entries that are not of the present life of their namespace, at most `limit`, or only counts
+    /// them; returns how many, and the others that have tags.
+    pub(super) async fn reclaim<'a>(
         &self,
         life: &[u8],
-        pairs: &[Pair],
-        tagged: Vec<Value>,
+        pairs: &'a [Pair],
         limit: u64,
-    ) -> Result<u64> {
-        let calls = tagged.into_iter().filter_map(|tagged| {
+        removes: bool,
+    ) -> Result<(u64, Vec<Tagged<'a>>)> {
+        let mut keys: Vec<&[u8]> = vec![life];
+        let both = |(entry, members): &'a Pair| [&entry[..], &members[..]];
+        keys.extend(pairs.iter().flat_map(both));
+        let mut command = RECLAIM.command(&keys);
+        command.arg(limit).arg(mode(removes));
+        let call = Call::script(slot(life), &RECLAIM, command);
+        let mut reply = array(self.link.one(&call).await?).into_iter();
+        let removed = reply.next().as_ref().map_or(0, number);
+        let tagged = reply.next().map(array).unwrap_or_default().into_iter();
+        let tagged = tagged.filter_map(|tagged| {
             let [at, names] = <[Value; 2]>::try_from(array(tagged)).ok()?;
-            let (entry, members) = pairs.get(usize::try_from(number(&at)).ok()?)?;
-            let registers = array(names).into_iter().filter_map(|name| match name {
-                Value::BulkString(name) => register_of(life, &name),
+            let pair = pairs.get(usize::try_from(number(&at)).ok()?)?;
+            let names = array(names).into_iter().filter_map(|name| match name {
+                Value::BulkString(name) => Some(name),
                 _ => None,
             });
-            let registers: Vec<_> = registers.collect();
-            let mut keys: Vec<&[u8]> = vec![entry, life, members];
-            keys.extend(registers.iter().map(Vec::as_slice));
-            Some(Call::script(slot(life), &PURGE, PURGE.command(&keys)))
+            Some((pair, names.collect()))
         });
-        let calls: Vec<_> = calls.collect();
+        Ok((removed, tagged.collect()))
+    }
+
+    /// Removes those of some entries with tags that are invalid by one of these, at most `limit`.
+    async fn purge(&self, life: &[u8], tagged: Vec<Tagged<'_>>, limit: u64) -> Result<u64> {
         let mut removed = 0;
-        let mut rest = &calls[..];
+        let mut rest = &tagged[..];
         while removed < limit && !rest.is_empty() {
             let most = usize::try_from(limit - removed).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(most.min(rest.len()));
-            for reply in self.link.many(now).await {
-                removed += number(&reply?);
-            }
+            let fates = self.purge_these(life, now, true).await?;
+            removed += fates.iter().filter(|fate| **fate == Fate::Gone).count() as u64;
             rest = later;
         }
         Ok(removed)
+    }
+
+    /// Removes those of some entries with tags that are invalid by one of these, or only looks; tells what becomes of each.
+    pub(super) async fn purge_these(
+        &self,
+        life: &[u8],
+        tagged: &[Tagged<'_>],
+        removes: bool,
+    ) -> Result<Vec<Fate>> {
+        let calls = tagged.iter().map(|((entry, members), names)| {
+            let registers = names.iter().filter_map(|name| register_of(life, name));
+            let registers: Vec<_> = registers.collect();
+            let mut keys: Vec<&[u8]> = vec![entry, life, members];
+            keys.extend(registers.iter().map(Vec::as_slice));
+            let mut command = PURGE.command(&keys);
+            command.arg(mode(removes));
+            Call::script(slot(life), &PURGE, command)
+        });
+        let calls: Vec<_> = calls.collect();
+        let replies = self.link.many(&calls).await.into_iter();
+        let fate = |reply: Result<Value>| {
+            Ok(match reply? {
+                Value::Int(0) => Fate::Stays,
+                Value::Int(1) => Fate::Gone,
+                _ => Fate::LoadGone,
+            })
+        };
+        replies.map(fate).collect()
     }
 
     /// Removes those of some names that are registers of tags of a namespace as it was before it was cleared.
@@ -232,6 +262,25 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Returns how scripts are told whether to remove what they find.
+fn mode(removes: bool) -> &'static str {
+    if removes { "R" } else { "C" }
+}
+
+/// Returns the entries that names belong to, each once, by the registers of their namespaces.
+pub(super) fn pairs_by_life<'a>(
+    names: impl Iterator<Item = &'a Vec<u8>>,
+) -> BTreeMap<Vec<u8>, Vec<Pair>> {
+    let mut groups: BTreeMap<Vec<u8>, Vec<Pair>> = BTreeMap::new();
+    for (register, entry, members) in names.filter_map(|name| related(name)) {
+        let group = groups.entry(register).or_default();
+        if !group.iter().any(|(known, _)| *known == entry) {
+            group.push((entry, members));
+        }
+    }
+    groups
 }
 
 fn number(value: &Value) -> u64 {

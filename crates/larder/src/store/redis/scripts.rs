@@ -20,6 +20,7 @@ pub(super) static ZSET_READ: Script = script!("zset_read");
 pub(super) static RECLAIM: Script = script!("reclaim");
 pub(super) static PURGE: Script = script!("purge");
 pub(super) static RECLAIM_REGISTERS: Script = script!("reclaim_registers");
+pub(super) static RETIRE: Script = script!("retire");
 pub(super) static CAPTURE: Script = script!("capture");
 pub(super) static PUT: Script = script!("put");
 pub(super) static BEGIN_LOAD: Script = script!("begin_load");

@@ -36,7 +36,7 @@ use super::host::Ledger;
 use super::janitor::Janitor;
 use super::{
     Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register,
-    RegisterPage, ScanPage, Stamp, Store, StoreStats, Write,
+    RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -57,7 +57,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// # Tags
 /// A register is a row, which a read of an entry that depends on it looks up. To list the keys of a tag is to look at all
 /// entries that have tags. Entries that were invalidated are removed by and by, and registers once nothing needs them;
-/// those of entries that never expire stay until nothing else is left to evict.
+/// those of entries that never expire stay until a cleanup finds that nothing carries them, or nothing else is left to evict.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
@@ -424,6 +424,25 @@ impl Store for Sqlite {
             })
         })
         .await
+    }
+
+    async fn tidy(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        self.tidy_entries(namespace, cursor, limit, removes).await
+    }
+
+    async fn retire(
+        &self,
+        namespace: &Namespace,
+        registers: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        self.retire_registers(namespace, registers, step).await
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

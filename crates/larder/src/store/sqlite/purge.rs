@@ -11,8 +11,12 @@ use rusqlite::{Connection, params};
 
 use super::readers::Readers;
 use super::registers;
+use super::upkeep::Upkeep;
 use super::writer::Writer;
+use crate::envelope;
 use crate::error::Result;
+use crate::key::Namespace;
+use crate::store::TidyPage;
 use crate::tag::Verdict;
 
 /// Rows judged at a time, and so the most that one transaction removes.
@@ -24,6 +28,12 @@ const NEXT: &str = "SELECT ns, key, head FROM entries INDEXED BY entries_with_he
     WHERE head IS NOT NULL AND (ns, key) > (?1, ?2) ORDER BY ns, key LIMIT ?3";
 /// An entry that was written anew has another head.
 const REMOVE: &str = "DELETE FROM entries WHERE ns = ?1 AND key = ?2 AND head = ?3";
+
+const NEXT_OF: &str = "SELECT key, head, expires_at FROM entries INDEXED BY entries_with_head \
+    WHERE head IS NOT NULL AND ns = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+/// As above; one that expired may have been given more time.
+const REMOVE_DUE: &str =
+    "DELETE FROM entries WHERE ns = ?1 AND key = ?2 AND head = ?3 AND expires_at <= ?4";
 
 /// The place of an entry, with its head.
 type Place = (i64, Vec<u8>, Vec<u8>);
@@ -66,6 +76,73 @@ impl Purge {
         }
         Ok(())
     }
+}
+
+/// Looks at the next entries of a namespace that have heads, removes those that are invalid or expired if it `removes`,
+/// and tells what the others carry.
+pub(super) fn tidy(
+    upkeep: &Upkeep,
+    namespace: &Namespace,
+    cursor: Option<&Bytes>,
+    (limit, removes): (usize, bool),
+) -> Result<TidyPage> {
+    let now_ms = upkeep.clock.now_ms() as i64;
+    let look = |connection: &Connection| look(connection, namespace, cursor, (limit, now_ms));
+    let (mut page, gone) = upkeep.readers.read(look)?;
+    if removes && !gone.is_empty() {
+        page.removed = upkeep.writer.maintain(|connection| {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let mut removed = 0;
+            for ((ns, key, head), is_due) in &gone {
+                let count = match is_due {
+                    true => connection
+                        .prepare_cached(REMOVE_DUE)?
+                        .execute(params![ns, key, head, now_ms])?,
+                    false => connection
+                        .prepare_cached(REMOVE)?
+                        .execute(params![ns, key, head])?,
+                };
+                removed += u64::from(count > 0 && !envelope::is_load(head));
+            }
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(removed)
+        })?;
+    }
+    Ok(page)
+}
+
+/// Returns what is to go, with whether it is expired, and what the others carry.
+fn look(
+    connection: &Connection,
+    namespace: &Namespace,
+    cursor: Option<&Bytes>,
+    (limit, now_ms): (usize, i64),
+) -> rusqlite::Result<(TidyPage, Vec<(Place, bool)>)> {
+    let (mut page, mut gone) = (TidyPage::default(), Vec::new());
+    let Some(ns) = registers::namespace_id(connection, namespace)? else {
+        return Ok((page, gone));
+    };
+    let (after, limit) = (cursor.map_or(&[][..], |cursor| cursor), limit.max(1));
+    let mut statement = connection.prepare_cached(NEXT_OF)?;
+    let mut rows = statement.query(params![ns, after, limit as i64])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        let (key, head): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if seen == limit {
+            page.next = Some(Bytes::copy_from_slice(&key));
+        }
+        let expires_at: Option<i64> = row.get(2)?;
+        let is_due = expires_at.is_some_and(|at| at <= now_ms);
+        let bytes = Bytes::copy_from_slice(&head);
+        if is_due || registers::judge(connection, ns, &bytes)? == Verdict::Invalid {
+            page.removed += u64::from(!envelope::is_load(&bytes));
+            gone.push(((ns, key, head), is_due));
+        } else {
+            page.carried.extend(envelope::registers(&bytes));
+        }
+    }
+    Ok((page, gone))
 }
 
 /// Returns the invalid ones of the next entries, and where to go on.

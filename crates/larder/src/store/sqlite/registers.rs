@@ -10,8 +10,10 @@ use super::readers::key_range;
 use crate::envelope;
 use crate::glob::Glob;
 use crate::key::Namespace;
+use crate::store::tidy::outliving;
 use crate::store::{
-    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Stamp, verdict,
+    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement, Stamp,
+    verdict,
 };
 use crate::tag::{Nonces, Verdict};
 
@@ -25,8 +27,7 @@ const CREATE_NAMESPACE: &str = "INSERT INTO namespaces (name) VALUES (?1)";
 const FIND: &str = "SELECT hard, soft, keep_until FROM registers WHERE ns = ?1 AND name = ?2";
 const CREATE: &str =
     "INSERT INTO registers (ns, name, hard, soft, keep_until) VALUES (?1, ?2, ?3, ?4, ?5)";
-const KEEP: &str =
-    "UPDATE registers SET keep_until = ?3 WHERE ns = ?1 AND name = ?2 AND keep_until < ?4";
+const KEEP: &str = "UPDATE registers SET keep_until = ?3 WHERE ns = ?1 AND name = ?2";
 const CHANGE: &str = "UPDATE registers SET hard = ?3, soft = ?4 WHERE ns = ?1 AND name = ?2";
 const SOFTEN: &str = "UPDATE registers SET soft = ?3 WHERE ns = ?1 AND name = ?2";
 const REMOVE: &str = "DELETE FROM registers WHERE ns = ?1 AND name = ?2";
@@ -61,7 +62,10 @@ fn find(
         .optional()
 }
 
-fn namespace_id(connection: &Connection, namespace: &Namespace) -> rusqlite::Result<Option<i64>> {
+pub(super) fn namespace_id(
+    connection: &Connection,
+    namespace: &Namespace,
+) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached(NAMESPACE)?
         .query_row([namespace.as_bytes()], |row| row.get(0))
@@ -129,7 +133,7 @@ pub(super) fn capture(
         let nonces = match find(&mut statement, ns, register)? {
             Some(kept) => {
                 if kept.until_ms < until_ms {
-                    keep_one(connection, ns, register, until_ms)?;
+                    keep_one(connection, ns, register, with_slack(until_ms))?;
                 }
                 kept.nonces
             }
@@ -161,12 +165,11 @@ fn keep_one(
     connection: &Connection,
     ns: i64,
     register: &Register,
-    until_ms: u64,
+    keep_until: i64,
 ) -> rusqlite::Result<()> {
-    let name = register.as_bytes();
     connection
         .prepare_cached(KEEP)?
-        .execute(params![ns, name, with_slack(until_ms), signed(until_ms)])
+        .execute(params![ns, register.as_bytes(), keep_until])
         .map(drop)
 }
 
@@ -184,8 +187,42 @@ pub(super) fn keep(
         return Ok(());
     };
     let until_ms = expires_at_ms.map_or(u64::MAX, |at| at.saturating_add(REGISTER_GRACE_MS));
-    let mut registers = envelope::registers(entry).into_iter();
-    registers.try_for_each(|register| keep_one(connection, ns, &register, until_ms))
+    let mut statement = connection.prepare_cached(FIND)?;
+    for register in envelope::registers(entry) {
+        let Some(kept) = find(&mut statement, ns, &register)? else {
+            continue;
+        };
+        if outliving(kept.until_ms, until_ms) > kept.until_ms && !is_for_good(kept.until_ms) {
+            let keep_until = with_slack(outliving(kept.until_ms, until_ms));
+            keep_one(connection, ns, &register, keep_until)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a step towards the end of registers; returns to which it applied. The caller has begun a transaction.
+pub(super) fn retire(
+    connection: &Connection,
+    namespace: &Namespace,
+    registers: &[Register],
+    (step, now_ms): (Retirement, u64),
+) -> rusqlite::Result<Vec<bool>> {
+    let Some(ns) = namespace_id(connection, namespace)? else {
+        return Ok(vec![false; registers.len()]);
+    };
+    let mut statement = connection.prepare_cached(FIND)?;
+    let mut retire = |register: &Register| -> rusqlite::Result<bool> {
+        let kept = find(&mut statement, ns, register)?;
+        let until_ms = kept.as_ref().map(|kept| kept.until_ms);
+        let retired = until_ms.and_then(|until_ms| step.apply(until_ms, now_ms));
+        if let Some(until_ms) = retired
+            && step != Retirement::Look
+        {
+            keep_one(connection, ns, register, signed(until_ms))?;
+        }
+        Ok(retired.is_some())
+    };
+    registers.iter().map(&mut retire).collect()
 }
 
 /// Invalidates registers; returns which were there. The caller has begun a transaction.
@@ -268,6 +305,10 @@ pub(super) fn prune(connection: &Connection, now_ms: u64, limit: i64) -> rusqlit
 /// Removes registers of cleared namespaces.
 pub(super) fn reclaim(connection: &Connection, limit: i64) -> rusqlite::Result<usize> {
     connection.prepare_cached(RECLAIM)?.execute([limit])
+}
+
+fn is_for_good(until_ms: u64) -> bool {
+    until_ms >= i64::MAX.cast_unsigned()
 }
 
 fn with_slack(until_ms: u64) -> i64 {

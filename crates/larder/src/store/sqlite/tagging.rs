@@ -1,18 +1,20 @@
 //! What tags need of the store, as one transaction each.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::jobs::{self, Job, Reply};
 use super::readers::{self, Listing};
-use super::{Sqlite, registers, unexpected};
+use super::{Sqlite, purge, registers, run_aside, unexpected};
 use crate::envelope;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::store::{
     Condition, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register, RegisterPage,
-    ScanPage, Stamp,
+    Retirement, ScanPage, Stamp, TidyPage,
 };
 
 /// A change that has to do with registers.
@@ -21,6 +23,7 @@ pub(super) enum Tagging {
     Capture(Vec<Register>),
     Invalidate(Vec<Register>, Invalidation),
     BeginLoad(Load),
+    Retire(Vec<Register>, Retirement),
 }
 
 /// A load that is about to begin.
@@ -50,13 +53,19 @@ impl Tagging {
                 Ok(Ok(Reply::Applied(had)))
             }
             Self::BeginLoad(load) => begin_load(connection, namespace, load, now_ms),
+            Self::Retire(names, step) => {
+                let retired = registers::retire(connection, namespace, names, (*step, now_ms))?;
+                Ok(Ok(Reply::Applied(retired)))
+            }
         }
     }
 
     /// Returns about how many bytes the change writes.
     pub(super) fn bytes(&self) -> u64 {
         let registers = match self {
-            Self::Capture(registers) | Self::Invalidate(registers, _) => registers,
+            Self::Capture(registers)
+            | Self::Invalidate(registers, _)
+            | Self::Retire(registers, _) => registers,
             Self::BeginLoad(load) => &load.registers,
         };
         128 * (1 + registers.len() as u64)
@@ -150,6 +159,31 @@ impl Sqlite {
             parts: 1,
             missing: 0,
         })
+    }
+
+    pub(super) async fn retire_registers(
+        &self,
+        namespace: &Namespace,
+        names: &[Register],
+        step: Retirement,
+    ) -> Result<Vec<bool>> {
+        let work = &Tagging::Retire(names.to_vec(), step);
+        match self.submit(Job::Tagging { namespace, work }).await? {
+            Reply::Applied(retired) => Ok(retired),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn tidy_entries(
+        &self,
+        namespace: &Namespace,
+        cursor: Option<&Bytes>,
+        limit: usize,
+        removes: bool,
+    ) -> Result<TidyPage> {
+        let (namespace, cursor) = (namespace.clone(), cursor.cloned());
+        let upkeep = Arc::clone(&self.inner.upkeep);
+        run_aside(move || purge::tidy(&upkeep, &namespace, cursor.as_ref(), (limit, removes))).await
     }
 
     pub(super) async fn list_registers(

@@ -234,6 +234,17 @@ macro_rules! __each_store_law {
                 numbers_never_come_back
                 registers_have_numbers_of_their_own
             }
+            tags_retirement {
+                cleanups_spare_what_is_stored_meanwhile
+                foreign_cursors_of_walks_are_harmless
+                late_entries_keep_ended_registers
+                registers_of_short_lives_are_left_alone
+                registers_without_entries_end
+                stored_entries_clear_of_suspicion
+                suspicion_changes_nothing
+                suspicions_are_told_apart
+                walks_remove_what_is_invalid
+            }
         }
     };
 }

@@ -33,6 +33,7 @@ pub mod tags_listings;
 pub mod tags_loads;
 pub mod tags_races;
 pub mod tags_registers;
+pub mod tags_retirement;
 
 use std::any::Any;
 use std::fmt;

@@ -7,6 +7,7 @@ mod begin;
 mod capture;
 mod invalidate;
 mod listing;
+mod tidy;
 
 use redis::Value;
 
