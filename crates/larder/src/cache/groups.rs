@@ -151,7 +151,7 @@ mod tests {
         cache.add_group("api", ["api_routes"])?;
         let error = cache.invalidate_group("x").await.unwrap_err();
         assert!(error.message().contains("api, users"), "{error}");
-        for tags in [&[][..], &["a*"], &[""]] {
+        for tags in [&[][..], &["a["], &[""]] {
             let refused = cache.add_group("bad", tags.iter().copied()).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
         }

@@ -247,11 +247,11 @@ impl Inner {
         let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
         let load = run_loader(async move { load(missing).await });
         let outcome = self.renewing(loads.collect(), &options, load).await;
-        let outcome = outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
-        let mut pairs = outcome.map_err(|error: RememberError<E>| {
+        let mut pairs: Result<_, RememberError<E>> =
+            outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
+        if pairs.is_err() {
             self.counters.count(Counter::LoadFailed);
-            error
-        });
+        }
         let values: Vec<Outcome<V, E>> = led
             .iter()
             .map(|(pilot, ..)| match &mut pairs {
