@@ -76,7 +76,7 @@ impl Cache {
     /// # Errors
     /// `Conflict`: another one is under way, the message says whose and since when; or it began less than 10 seconds ago.
     /// `LockLost`: the lock was lost before the work was done; the message says what was. `InvalidConfig`: tags are
-    /// switched off. `Unsupported`: the store has no tags; `InvalidArgument`: [`CleanupTags::max_tag_age`] is out of
+    /// switched off. `Unsupported`: the store cannot list its tags; `InvalidArgument`: [`CleanupTags::max_tag_age`] is out of
     /// bounds; `Unavailable`, `Timeout`: some of it may have been done.
     ///
     /// ```
@@ -116,6 +116,10 @@ impl CleanupTags {
         let inner = &self.cache.inner;
         let named = |error: Error| error.store(inner.store.name()).operation("cleanup_tags");
         inner.needs_tags().map_err(named)?;
+        if !inner.capabilities.tag_listing {
+            let refused = Error::unsupported("tags that are forgotten need a list of all");
+            return Err(named(refused));
+        }
         let keep_ms = self.keep_ms().map_err(named)?;
         let mut work = Work::new(inner);
         if self.dry_run {

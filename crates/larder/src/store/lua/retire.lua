@@ -25,7 +25,7 @@ local done = {}
 for at = 2, #KEYS do
   done[at - 1] = applies(KEYS[at]) and 1 or 0
   if done[at - 1] == 1 and ARGV[1] == 'S' then
-    redis.call('PEXPIREAT', KEYS[at], ARGV[2])
+    redis.call('PEXPIRE', KEYS[at], ARGV[2] - now)
   elseif done[at - 1] == 1 and ARGV[1] == 'E' then
     redis.call('PEXPIRE', KEYS[at], ARGV[3])
   end
