@@ -214,14 +214,15 @@ impl Error {
     ///
     /// # Errors
     /// This error itself: nothing is repeated, because that could not help, because 10,000 invalidations wait already, or
-    /// because it is the error of another operation. `Unavailable`: the cache was closed before.
+    /// because it is the error of another operation. `Unavailable`: it turned out that repeating cannot help, or the cache was
+    /// closed before.
     pub async fn await_settled(&self) -> Result<()> {
         let Some(Settling(settled)) = &self.0.settling else {
             return Err(self.clone());
         };
         let mut settled = settled.clone();
         let closed = |_closed| {
-            let message = "the cache was closed before the invalidation was made";
+            let message = "the invalidation could not be made, or the cache was closed before";
             Self::new(ErrorKind::Unavailable, message).retryable(false)
         };
         settled

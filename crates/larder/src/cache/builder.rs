@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::flight::Flights;
 use super::flusher::Flusher;
@@ -201,6 +202,7 @@ impl Builder {
             tagging: self.tagging,
             groups: Groups::new(self.tag_groups)?,
             learnt: quick_cache::sync::Cache::new(LEARNT_KEYS),
+            unmarking: AtomicUsize::new(0),
             counters: Counters::default(),
             flusher: Flusher::default(),
         };

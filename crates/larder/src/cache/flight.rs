@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::DefaultHashBuilder;
-use tokio::sync::{Notify, SetOnce};
+use tokio::sync::{Notify, SetOnce, watch};
 
 use super::loading::Claim;
 use super::remember::RememberError;
@@ -85,14 +85,16 @@ pub(super) struct Standing {
     /// When the load began in the store; 0: it has not.
     begun: AtomicU64,
     claim: SetOnce<Claim>,
-    /// What the store said when it was last asked whether anything has overtaken the load.
-    proof: tokio::sync::Mutex<Proof>,
+    proof: watch::Sender<Proof>,
 }
 
+/// What the store said about what may have overtaken a load.
 #[derive(Debug, Clone, Copy)]
 enum Proof {
     /// Nothing had at this moment.
     Stands(u64),
+    /// It is being asked.
+    Asking,
     Overtaken,
 }
 
@@ -119,6 +121,32 @@ impl Standing {
             0 => true,
             begun => since < begun,
         }
+    }
+
+    /// Returns what is known for a call that began at `since`; `None`: the store must be asked, which this is the
+    /// first one to find out.
+    fn verdict(&self, since: u64) -> Option<Proof> {
+        let mut verdict = None;
+        self.proof.send_if_modified(|proof| {
+            verdict = match *proof {
+                Proof::Stands(at) if since >= at => None,
+                known => Some(known),
+            };
+            if verdict.is_none() {
+                *proof = Proof::Asking;
+            }
+            verdict.is_none()
+        });
+        verdict
+    }
+}
+
+/// Publishes what the store said; dropped before, that the load is overtaken.
+struct Question(Arc<Standing>, Proof);
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.proof.send_replace(self.1);
     }
 }
 
@@ -158,6 +186,24 @@ impl Flights {
             let joinable = |slot: &Slot| slot.flavor == wanted && !slot.is_refresh;
             flights.iter().any(joinable)
         })
+    }
+
+    /// Joins the flight of this key, schema version and these types, if there is one that is no refresh.
+    ///
+    /// # Errors
+    /// As [`Flights::enter`].
+    pub(super) fn join<V, E>(&self, key: &[u8], schema: u32) -> Result<Option<Waiter<V, E>>, Error>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let wanted = (TypeId::of::<Flight<V, E>>(), schema);
+        let shard = self.shard(key);
+        let mut slots = shard.get(key).into_iter().flatten();
+        let present = slots.find(|slot| slot.flavor == wanted && !slot.is_refresh);
+        let flight =
+            present.and_then(|slot| Arc::clone(&slot.flight).downcast::<Flight<V, E>>().ok());
+        flight.map(|flight| flight.join()).transpose()
     }
 
     /// Joins the flight of this key, schema version and these types, or starts one.
@@ -303,38 +349,51 @@ impl<V, E> Waiter<V, E> {
     }
 
     /// Returns whether the value may be taken by a call that began at `since`: nothing has changed the key between the
-    /// beginning of the load and that of the call. `ask` asks the store about it, once for all who wait meanwhile.
+    /// beginning of the load and that of the call. `ask` asks the store about it, once for all who wait meanwhile, and in
+    /// a task of its own: whoever waits may stop to.
     pub(super) async fn is_fit_for<F>(
         &self,
-        flights: &Flights,
+        flights: &Arc<Flights>,
         since: u64,
-        ask: impl FnOnce(Claim) -> F,
+        ask: impl Fn(Claim) -> F,
     ) -> bool
     where
-        F: Future<Output = bool>,
+        F: Future<Output = bool> + Send + 'static,
     {
         let standing = &self.0.standing;
-        if standing.is_open_to(since) {
-            return true;
+        let mut proof = standing.proof.subscribe();
+        loop {
+            if standing.is_open_to(since) {
+                return true;
+            }
+            let claim = standing.claim.wait().await;
+            if standing.is_open_to(since) {
+                // It has begun anew meanwhile.
+                return true;
+            }
+            match standing.verdict(since) {
+                Some(Proof::Stands(_)) => return true,
+                Some(Proof::Overtaken) => return false,
+                // The sender is in the flight that this waits for.
+                Some(Proof::Asking) => drop(proof.changed().await),
+                None => {
+                    let sent = flights.moment();
+                    let question = Question(Arc::clone(standing), Proof::Overtaken);
+                    let answer = ask(claim.clone());
+                    tokio::spawn(async move {
+                        let mut question = question;
+                        if answer.await {
+                            question.1 = Proof::Stands(sent);
+                        }
+                    });
+                }
+            }
         }
-        let mut proof = standing.proof.lock().await;
-        match *proof {
-            Proof::Overtaken => return false,
-            Proof::Stands(at) if since < at => return true,
-            Proof::Stands(_) => {}
-        }
-        let claim = standing.claim.wait().await;
-        if standing.is_open_to(since) {
-            // It has begun anew meanwhile.
-            return true;
-        }
-        let sent = flights.moment();
-        let stands = ask(claim.clone()).await;
-        *proof = match stands {
-            true => Proof::Stands(sent),
-            false => Proof::Overtaken,
-        };
-        stands
+    }
+
+    /// Returns whether a call that began at `since` may take the value without asking anybody.
+    pub(super) fn is_open_to(&self, since: u64) -> bool {
+        self.0.standing.is_open_to(since)
     }
 
     /// Lets nobody join its flight any more.
@@ -370,7 +429,7 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
         &self.key
     }
 
-    pub(super) fn standing(&self) -> &Standing {
+    pub(super) fn standing(&self) -> &Arc<Standing> {
         &self.flight.standing
     }
 

@@ -17,6 +17,8 @@ use crate::tag::Selector;
 
 /// Keys or registers asked for in one round trip.
 const PAGE: usize = 500;
+/// How often tags are listed anew because servers have changed meanwhile.
+const MAX_LISTINGS: usize = 5;
 
 /// What an invalidation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -148,10 +150,18 @@ impl<'a> InvalidateTags<'a> {
         inner.can_find(&selectors).map_err(named)?;
         let mut keys = Vec::with_capacity(selectors.len());
         for selector in &selectors {
-            keys.push(match self.keys {
-                None => None,
-                Some(limit) => Some(inner.keys_of(selector, limit).await.map_err(named)?),
-            });
+            let listed = match self.keys {
+                None => Ok(None),
+                Some(limit) => inner.keys_of(selector, limit).await.map(Some),
+            };
+            match listed {
+                Ok(listed) => keys.push(listed),
+                // What cannot be listed is invalidated all the same.
+                Err(error) => {
+                    let settler = &inner.settler;
+                    return Err(settler.take_on(inner, given, self.how, named(error)));
+                }
+            }
         }
         let epoch = inner.store.connection_epoch();
         let outcome = inner.invalidate_now(&selectors, self.how).await;
@@ -194,7 +204,7 @@ impl Inner {
     }
 
     /// Invalidates in the store, and whatever this process has that depends on it. Returns what there was of each.
-    pub(super) async fn invalidate_now(
+    async fn invalidate_now(
         self: &Arc<Self>,
         selectors: &[Selector],
         how: Invalidation,
@@ -211,7 +221,7 @@ impl Inner {
         outcome
     }
 
-    async fn invalidate_in_store(
+    pub(super) async fn invalidate_in_store(
         &self,
         selectors: &[Selector],
         how: Invalidation,
@@ -254,6 +264,20 @@ impl Inner {
 
     /// Invalidates whatever register the store has that matches; returns whether there was one.
     async fn invalidate_matching(&self, pattern: &Glob, how: Invalidation) -> Result<bool> {
+        let (mut existed, mut epoch) = (false, self.store.connection_epoch());
+        for _ in 0..MAX_LISTINGS {
+            existed |= self.invalidate_listed(pattern, how).await?;
+            // What moves to a server that was listed already is not met.
+            let before = std::mem::replace(&mut epoch, self.store.connection_epoch());
+            if before == epoch {
+                return Ok(existed);
+            }
+        }
+        let message = "tags moved between servers while they were listed";
+        Err(Error::new(ErrorKind::Partial, message))
+    }
+
+    async fn invalidate_listed(&self, pattern: &Glob, how: Invalidation) -> Result<bool> {
         let (mut cursor, mut existed) = (None, false);
         loop {
             let page = self.registers_page(pattern, cursor.as_ref()).await?;

@@ -8,6 +8,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
@@ -21,13 +23,25 @@ use super::stampede::Patience;
 use super::stats::Counter;
 use super::tags::AT_A_TIME;
 use crate::clock::duration_ms;
-use crate::envelope;
-use crate::error::Result;
+use crate::envelope::{self, MAX_REGISTERS};
+use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::store::{Condition, Entry, Expiry, LoadBegun, LoadRequest, Register, Stamp, Write};
 use crate::tag;
 
 /// The part of a lease after which it is renewed.
 const RENEW_PART: u32 = 3;
+/// A load that takes longer than this loses its place: its loader may be stuck for good.
+const LONGEST_LOAD: Duration = Duration::from_secs(15 * 60);
+/// When it is tried to take back marks that an error may have left.
+const UNMARK_AFTER: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+/// More such attempts are not made at a time: those marks end with their leases.
+const MAX_UNMARKING: usize = 1000;
 /// For how many keys it is remembered which tags their loaders named.
 pub(super) const LEARNT_KEYS: usize = 1 << 16;
 
@@ -51,6 +65,8 @@ enum Right {
     Tier,
     /// Nothing, for somebody else loads the key: its value is for its callers alone.
     Busy,
+    /// Nothing, for the store did not answer.
+    Failed,
     /// Nothing, for the store cannot take the value.
     Nothing,
 }
@@ -59,6 +75,7 @@ enum Right {
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     right: Right,
+    stamps: Vec<Stamp>,
     any: Option<Stamp>,
 }
 
@@ -66,6 +83,7 @@ impl Claim {
     /// The claim of a load that was none: there was a value, and who comes later has to read it.
     pub(super) const LANDED: Self = Self {
         right: Right::Busy,
+        stamps: Vec::new(),
         any: None,
     };
 }
@@ -82,11 +100,10 @@ impl<V> Begun<V> {
     fn is_busy(&self) -> bool {
         matches!(self, Self::Loading(loading) if loading.is_busy())
     }
-
-    fn may_store(&self) -> bool {
-        matches!(self, Self::Loading(loading) if loading.may_store())
-    }
 }
+
+/// A key of a flight, with what watches it.
+pub(super) type Flying<'a, 'm> = (&'a [u8], &'a Marker<'m>, Arc<Standing>);
 
 /// A load that has ended.
 pub(super) struct Loaded<'a, 'm> {
@@ -107,14 +124,14 @@ impl Loading {
     }
 
     pub(super) fn may_store(&self) -> bool {
-        !matches!(self.right, Right::Busy | Right::Nothing)
+        !matches!(self.right, Right::Busy | Right::Failed | Right::Nothing)
     }
 
     /// Returns what must still hold when the value is stored; `None`: it must not be.
     pub(super) fn condition(&self) -> Option<Condition> {
         match self.right {
             Right::Mark(id) | Right::Entry(id) => Some(Condition::IfUnchanged(id)),
-            Right::Tier | Right::Busy | Right::Nothing => None,
+            Right::Tier | Right::Busy | Right::Failed | Right::Nothing => None,
         }
     }
 
@@ -133,6 +150,7 @@ impl Loading {
     pub(super) fn claim(&self) -> Claim {
         Claim {
             right: self.right,
+            stamps: self.stamps.clone(),
             any: self.any.clone(),
         }
     }
@@ -146,7 +164,7 @@ impl Loading {
 impl Inner {
     /// Begins a load, or waits for another process's. Callers who came before the last look may have its value.
     pub(super) async fn begin_in_turn<V>(
-        &self,
+        self: &Arc<Self>,
         key: &[u8],
         options: &LoadOptions,
         marker: &Marker<'_>,
@@ -166,34 +184,36 @@ impl Inner {
         }
     }
 
-    /// As [`Inner::begin_in_turn`], of several keys. Whoever may load one of them waits for none, so that no two wait for
-    /// each other: it loads the others as well, without storing them.
+    /// As [`Inner::begin_in_turn`], of several keys; `found` gets the values that there are. Whoever may load one of the
+    /// keys waits for none, so that no two wait for each other: it loads the others as well, without storing them.
     pub(super) async fn begin_many_in_turn<V>(
-        &self,
-        keys: &[(&[u8], &Marker<'_>, &Standing)],
+        self: &Arc<Self>,
+        keys: &[Flying<'_, '_>],
         options: &LoadOptions,
-    ) -> Vec<Begun<V>>
+        mut found: impl FnMut(usize, Arc<V>),
+    ) -> Vec<Option<Loading>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let mut patience = options.stampede.patience();
-        let mut all: Vec<Option<Begun<V>>> = keys.iter().map(|_| None).collect();
+        let mut loads: Vec<Option<Loading>> = keys.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..keys.len()).collect();
         loop {
-            let is_open = |begun: &Option<Begun<V>>| begun.as_ref().is_none_or(Begun::is_busy);
-            let open: Vec<_> = (0..keys.len())
-                .filter(|index| is_open(&all[*index]))
-                .collect();
-            let asked: Vec<_> = open.iter().map(|index| keys[*index]).collect();
-            asked
-                .iter()
-                .for_each(|(.., standing)| standing.begin(&self.flights));
-            for (index, begun) in open.into_iter().zip(self.begin_many(&asked, options).await) {
-                all[index] = Some(begun);
+            let asked: Vec<_> = open.iter().map(|index| &keys[*index]).collect();
+            let standings = asked.iter().map(|(.., standing)| standing);
+            standings.for_each(|standing| standing.begin(&self.flights));
+            let begun = self.begin_many(&asked, options).await;
+            for (index, begun) in open.iter().zip(begun) {
+                match begun {
+                    Begun::Value(value) => found(*index, value),
+                    Begun::Loading(loading) => loads[*index] = Some(loading),
+                }
             }
-            let mut begun = all.iter().flatten();
-            let is_idle = begun.clone().any(Begun::is_busy) && !begun.any(Begun::may_store);
+            let is_busy = |index: &usize| loads[*index].as_ref().is_some_and(Loading::is_busy);
+            open.retain(is_busy);
+            let is_idle = !open.is_empty() && !loads.iter().flatten().any(Loading::may_store);
             if !is_idle || patience.is_over() {
-                return all.into_iter().flatten().collect();
+                return loads;
             }
             self.rest(&mut patience).await;
         }
@@ -207,7 +227,12 @@ impl Inner {
     }
 
     /// Captures what a value will depend on, and marks the key.
-    async fn begin<V>(&self, key: &[u8], options: &LoadOptions, marker: &Marker<'_>) -> Begun<V>
+    async fn begin<V>(
+        self: &Arc<Self>,
+        key: &[u8],
+        options: &LoadOptions,
+        marker: &Marker<'_>,
+    ) -> Begun<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -215,15 +240,15 @@ impl Inner {
             Ok(begun) => self.begun(key, begun, options, marker),
             Err(error) => {
                 self.not_stored(&error);
-                Begun::Loading(Loading::with(Right::Nothing))
+                Begun::Loading(Loading::with(failed(&error)))
             }
         }
     }
 
     /// As [`Inner::begin`], of several keys: one more round trip if there are values after all.
     async fn begin_many<V>(
-        &self,
-        keys: &[(&[u8], &Marker<'_>, &Standing)],
+        self: &Arc<Self>,
+        keys: &[&Flying<'_, '_>],
         options: &LoadOptions,
     ) -> Vec<Begun<V>>
     where
@@ -245,7 +270,7 @@ impl Inner {
             }
             Err(error) => {
                 self.not_stored(&error);
-                let nothing = |_| Begun::Loading(Loading::with(Right::Nothing));
+                let nothing = |_| Begun::Loading(Loading::with(failed(&error)));
                 keys.iter().map(nothing).collect()
             }
         }
@@ -253,7 +278,7 @@ impl Inner {
 
     /// Asks the store to begin a load; the entry is there in spite of all.
     pub(super) async fn beginning(
-        &self,
+        self: &Arc<Self>,
         key: &[u8],
         options: &LoadOptions,
     ) -> Result<(Loading, Option<Entry>)> {
@@ -265,22 +290,44 @@ impl Inner {
             return Ok((Loading::with(right), None));
         }
         let registers = self.captured_by(key, options)?;
+        match self.ask_to_load(key, &registers, options).await {
+            // Tags stay with their store, but a loader that may name some and has not yet is served by a standby.
+            Err(error) if error.is_retryable() && registers == [Register::any()] => {
+                self.ask_to_load(key, &[], options).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn ask_to_load(
+        self: &Arc<Self>,
+        key: &[u8],
+        registers: &[Register],
+        options: &LoadOptions,
+    ) -> Result<(Loading, Option<Entry>)> {
         let load = LoadRequest {
-            registers: &registers,
+            registers,
             token: tag::nonce(),
             lease_ms: duration_ms(options.stampede.lease_ttl),
         };
-        let begun = self.store.begin_load(&self.namespace, key, &load).await?;
-        Ok(of_store(begun, load.token))
+        match self.store.begin_load(&self.namespace, key, &load).await {
+            Ok(begun) => Ok(of_store(begun, load.token)),
+            Err(error) => {
+                // The mark may have been left before the answer was lost.
+                self.unmark_later(vec![(Key::from(key), load.token)], &error);
+                Err(error)
+            }
+        }
     }
 
     /// Returns the registers that a load captures.
     fn captured_by(&self, key: &[u8], options: &LoadOptions) -> Result<Vec<Register>> {
         let mut registers = options.tags.registers()?.to_vec();
-        if options.learns && self.capabilities.tags {
+        if options.learns && self.capabilities.tags && registers.len() < MAX_REGISTERS {
+            let room = MAX_REGISTERS - 1 - registers.len();
             let learnt = self.learnt.get(key).unwrap_or_default();
             let new = learnt.iter().filter(|name| !registers.contains(name));
-            let new: Vec<_> = new.cloned().collect();
+            let new: Vec<_> = new.take(room).cloned().collect();
             registers.extend(new);
             registers.push(Register::any());
         }
@@ -289,8 +336,8 @@ impl Inner {
 
     /// Marks keys whose values depend on no register, all at once.
     async fn mark_many(
-        &self,
-        keys: &[(&[u8], &Marker<'_>, &Standing)],
+        self: &Arc<Self>,
+        keys: &[&Flying<'_, '_>],
         options: &LoadOptions,
     ) -> Result<Vec<(Loading, Option<Entry>)>> {
         let now_ms = self.store.clock().now_ms();
@@ -301,7 +348,12 @@ impl Inner {
             let put = Write::put(key, mark, lease(options));
             marks.push(put.when(Condition::IfVacant));
         }
-        let granted = self.store.write_many(&self.namespace, &marks).await?;
+        let granted = self.store.write_many(&self.namespace, &marks).await;
+        let granted = granted.inspect_err(|error| {
+            let left = keys.iter().zip(&tokens);
+            let left = left.map(|((key, ..), token)| (Key::from(*key), *token));
+            self.unmark_later(left.collect(), error);
+        })?;
         let refused = keys.iter().zip(&granted).filter(|(_, granted)| !**granted);
         let refused: Vec<&[u8]> = refused.map(|((key, ..), _)| *key).collect();
         let present = match refused.is_empty() {
@@ -366,8 +418,11 @@ impl Inner {
     }
 
     async fn renew(&self, marks: &[(&[u8], u64)], options: &LoadOptions) -> Infallible {
-        loop {
-            tokio::time::sleep(options.stampede.lease_ttl / RENEW_PART).await;
+        let pause = options.stampede.lease_ttl / RENEW_PART;
+        let mut left = LONGEST_LOAD;
+        while !left.is_zero() {
+            tokio::time::sleep(pause).await;
+            left = left.saturating_sub(pause);
             let touches = marks.iter().map(|(key, token)| {
                 let touch = Write::touch(key, lease(options));
                 touch.when(Condition::IfUnchanged(*token))
@@ -377,6 +432,7 @@ impl Inner {
                 tracing::debug!(cache = %self.name, %error, "a load could not be renewed yet");
             }
         }
+        std::future::pending().await
     }
 
     /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
@@ -384,8 +440,10 @@ impl Inner {
     pub(super) async fn stands(&self, key: &[u8], claim: Claim, options: &LoadOptions) -> bool {
         let (id, expiry) = match claim.right {
             Right::Tier | Right::Nothing => return true,
+            // As long as the store is down, nobody else can change anything in it, either.
+            Right::Failed => return self.store.ping().await.is_err(),
             // Whoever asks now may wait for that other load instead.
-            Right::Busy => return false,
+            Right::Busy => return !options.stampede.waits(),
             Right::Mark(token) => (token, lease(options)),
             Right::Entry(id) => (id, Expiry::Keep),
         };
@@ -394,12 +452,28 @@ impl Inner {
         if !touched.is_ok_and(|applied| applied == [true]) {
             return false;
         }
-        let Some(before) = &claim.any else {
-            return true;
-        };
-        let any = [Register::any()];
-        let now = self.store.capture(&self.namespace, key, &any).await;
-        now.is_ok_and(|now| now.first() == Some(before))
+        let mut stamps: Vec<Stamp> = claim.any.into_iter().collect();
+        if let Right::Entry(_) = claim.right {
+            // The entry is judged by its own stamps.
+            stamps.extend(claim.stamps);
+        }
+        self.are_current(key, &stamps).await.unwrap_or(false)
+    }
+
+    /// Returns whether registers still hold what they held when they were captured.
+    pub(super) async fn are_current(&self, key: &[u8], stamps: &[Stamp]) -> Result<bool> {
+        if stamps.is_empty() {
+            return Ok(true);
+        }
+        let names = stamps
+            .iter()
+            .map(|stamp| Register::new(stamp.kind, &stamp.name));
+        let names: Vec<_> = names.collect();
+        let now = self.store.capture(&self.namespace, key, &names).await?;
+        let all = stamps.iter().zip(&now);
+        Ok(all
+            .map(|(then, now)| then.hard == now.hard)
+            .all(|same| same))
     }
 
     /// Makes a value depend on tags that its loader named. `false`: it is not known whether one of them was invalidated
@@ -431,18 +505,24 @@ impl Inner {
 
     /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back. A failure is
     /// counted.
-    pub(super) async fn settle(&self, loaded: Vec<Loaded<'_, '_>>) {
+    pub(super) async fn settle(self: &Arc<Self>, loaded: Vec<Loaded<'_, '_>>) {
         let since_ms = self.clock.monotonic_ms();
         let mut writes = Vec::with_capacity(loaded.len());
         let (mut stored, mut sent) = (Vec::new(), Vec::new());
         let marks = loaded
             .iter()
             .filter_map(|load| Some((load.key, load.loading.mark()?)));
-        let unmarks: Vec<_> = marks.map(|(key, token)| unmark(key, token)).collect();
+        let marks: Vec<_> = marks.map(|(key, token)| (Key::from(key), token)).collect();
         for load in loaded {
             let commit = load.value.as_ref().and_then(|_| load.marker.commit());
             match (load.value, commit, load.loading.right) {
-                (Some(value), Some(commit), Right::Mark(id) | Right::Entry(id)) => {
+                (Some(mut value), Some(commit), Right::Mark(id) | Right::Entry(id)) => {
+                    if matches!(load.loading.right, Right::Entry(_))
+                        && !load.loading.stamps.is_empty()
+                    {
+                        // The store judges what it is given; nobody would judge a local copy.
+                        value.local = None;
+                    }
                     let expiry = Expiry::from_ttl_ms(value.ttl_ms);
                     let put = Write::put(load.key, value.entry.clone(), expiry);
                     writes.push(put.when(Condition::IfUnchanged(id)));
@@ -462,7 +542,11 @@ impl Inner {
                 }
             }
         }
-        match self.send_loaded(&writes, &unmarks).await {
+        let applied = match writes.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.store.write_many(&self.namespace, &writes).await,
+        };
+        match applied {
             Ok(applied) => {
                 for (put, applied) in sent.into_iter().zip(applied) {
                     match (put, applied) {
@@ -472,25 +556,42 @@ impl Inner {
                     }
                 }
             }
-            Err(error) => self.not_stored(&error),
+            Err(error) => {
+                self.unmark_later(marks, &error);
+                self.not_stored(&error);
+            }
         }
         self.counters.add(Counter::Set, stored.len() as u64);
         self.keep(stored, since_ms);
     }
 
-    /// Sends what loads came to. Marks do not outlive a store that refuses the values.
-    async fn send_loaded(&self, writes: &[Write<'_>], unmarks: &[Write<'_>]) -> Result<Vec<bool>> {
-        if writes.is_empty() {
-            return Ok(Vec::new());
+    /// Takes marks back in the background after an error, so that others need not wait for the end of their leases. Each is
+    /// taken back only if it is still there.
+    pub(super) fn unmark_later(self: &Arc<Self>, marks: Vec<(Key, u64)>, error: &Error) {
+        if marks.is_empty() || self.unmarking.load(SeqCst) >= MAX_UNMARKING {
+            return;
         }
-        let sent = self.store.write_many(&self.namespace, writes).await;
-        if let Err(error) = &sent
-            && !error.is_retryable()
-        {
-            // Else they end with their leases.
-            drop(self.store.write_many(&self.namespace, unmarks).await);
-        }
-        sent
+        tracing::debug!(cache = %self.name, %error, "the marks of loads are taken back");
+        let inner = Arc::clone(self);
+        inner.unmarking.fetch_add(1, SeqCst);
+        tokio::spawn(async move {
+            for pause in UNMARK_AFTER {
+                tokio::time::sleep(pause).await;
+                let unmarks = marks
+                    .iter()
+                    .map(|(key, token)| unmark(key.as_bytes(), *token));
+                let unmarks: Vec<_> = unmarks.collect();
+                if inner
+                    .store
+                    .write_many(&inner.namespace, &unmarks)
+                    .await
+                    .is_ok()
+                {
+                    break;
+                }
+            }
+            inner.unmarking.fetch_sub(1, SeqCst);
+        });
     }
 
     /// Takes a mark back, so that others may load at once; else it ends with its lease.
@@ -529,6 +630,13 @@ fn of_store(begun: LoadBegun, token: u64) -> (Loading, Option<Entry>) {
         any: any.into_iter().next(),
     };
     (loading, begun.entry)
+}
+
+fn failed(error: &Error) -> Right {
+    match error.is_retryable() {
+        true => Right::Failed,
+        false => Right::Nothing,
+    }
 }
 
 fn replaceable(entry: &Entry) -> Right {

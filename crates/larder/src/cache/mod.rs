@@ -37,6 +37,7 @@ mod tags;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 pub use self::builder::Builder;
 pub use self::cleanup::{CleanupReport, CleanupTags};
@@ -119,6 +120,8 @@ struct Inner {
     groups: Groups,
     /// Which registers the loaders of keys named last.
     learnt: Learnt,
+    /// How many tasks take back marks.
+    unmarking: AtomicUsize,
     locks: Locks,
     settler: settle::Settler,
     counters: Counters,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Depends, Entered, Outcome};
+use super::flight::{Depends, Entered, Outcome, Waiter};
 use super::loader::LoadContext;
 use super::ready::MaybeReady;
 use super::stampede::Stampede;
@@ -17,7 +17,7 @@ use super::tags::Tags;
 use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::KeyRef;
+use crate::key::{Key, KeyRef};
 use crate::ttl::Ttl;
 
 /// Why `remember` has no value.
@@ -352,8 +352,8 @@ impl Inner {
     }
 
     /// Joins a flight that nothing has overtaken before this call began, or starts one.
-    pub(super) async fn enter<V, E>(
-        &self,
+    async fn enter<V, E>(
+        self: &Arc<Self>,
         key: &[u8],
         options: &LoadOptions,
         depends: &Depends,
@@ -364,17 +364,41 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         loop {
-            let schema = options.write.schema;
-            let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
-            let Entered::Joins(waiter) = entered else {
-                return Ok(entered);
-            };
-            let ask = |claim| self.stands(key, claim, options);
-            if waiter.is_fit_for(&self.flights, since, ask).await {
+            if let Some(waiter) = self.join(key, options, since).await? {
                 return Ok(Entered::Joins(waiter));
             }
-            waiter.retire(&self.flights, key);
+            let schema = options.write.schema;
+            let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
+            match &entered {
+                Entered::Joins(waiter) if !waiter.is_open_to(since) => {}
+                _ => return Ok(entered),
+            }
         }
+    }
+
+    /// Joins a flight that is under way, if nothing has overtaken it before this call began.
+    pub(super) async fn join<V, E>(
+        self: &Arc<Self>,
+        key: &[u8],
+        options: &LoadOptions,
+        since: u64,
+    ) -> Result<Option<Waiter<V, E>>>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let Some(waiter) = self.flights.join::<V, E>(key, options.write.schema)? else {
+            return Ok(None);
+        };
+        let ask = |claim| {
+            let (inner, key, options) = (Arc::clone(self), Key::from(key), options.clone());
+            async move { inner.stands(key.as_bytes(), claim, &options).await }
+        };
+        if waiter.is_fit_for(&self.flights, since, ask).await {
+            return Ok(Some(waiter));
+        }
+        waiter.retire(&self.flights, key);
+        Ok(None)
     }
 
     /// Refuses tags where they are switched off: to load every time instead would go unnoticed.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::flight::{Entered, Outcome, Pilot};
 use super::loader::run_loader;
-use super::loading::{Begun, Loaded};
+use super::loading::Loaded;
 use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
@@ -170,17 +170,34 @@ impl Inner {
         let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
         let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
+        // First whatever must be waited for: nobody joins a flight of this call before its load is on its way.
+        for (name, _) in names
+            .iter()
+            .zip(&values)
+            .filter(|(_, value)| value.is_none())
+        {
+            if !waiters.contains_key(name)
+                && let Some(waiter) = self.join::<V, E>(name.as_bytes(), &options, since).await?
+            {
+                self.counters.count(Counter::Joined);
+                waiters.insert(name.clone(), waiter);
+            }
+        }
         for (index, name) in names.iter().enumerate() {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
             }
-            let entered = self.enter(name.as_bytes(), &options, &depends, since);
-            let waiter = match entered.await? {
+            let of = (&depends, false);
+            let entered = self
+                .flights
+                .enter::<V, E>(name.as_bytes(), options.write.schema, of);
+            let waiter = match entered? {
                 Entered::Leads(pilot, waiter) => {
                     pilots.push(pilot);
                     asked.push(keys[index].clone());
                     waiter
                 }
+                // It began after this call did.
                 Entered::Joins(waiter) => {
                     self.counters.count(Counter::Joined);
                     waiter
@@ -224,20 +241,24 @@ impl Inner {
         let keys: Vec<Key> = pilots.iter().map(|pilot| Key::from(pilot.key())).collect();
         let markers: Vec<_> = keys.iter().map(|key| self.mark(key.as_bytes())).collect();
         let flying = keys.iter().zip(&markers).zip(&pilots);
-        let flying =
-            flying.map(|((key, marker), pilot)| (key.as_bytes(), marker, pilot.standing()));
+        let flying = flying
+            .map(|((key, marker), pilot)| (key.as_bytes(), marker, Arc::clone(pilot.standing())));
         let flying: Vec<_> = flying.collect();
-        let begun = self.begin_many_in_turn::<V>(&flying, &options).await;
+        let mut pilots: Vec<_> = pilots.into_iter().map(Some).collect();
+        let found = |index: usize, value| {
+            if let Some(pilot) = pilots.get_mut(index).and_then(Option::take) {
+                pilot.land(Ok(Some(value)));
+            }
+        };
+        let begun = self.begin_many_in_turn::<V>(&flying, &options, found).await;
         let (mut led, mut missing) = (Vec::new(), Vec::new());
-        let all = pilots.into_iter().zip(asked).zip(&markers).zip(begun);
-        for (((pilot, key), marker), begun) in all {
-            match begun {
-                Begun::Value(value) => pilot.land(Ok(Some(value))),
-                Begun::Loading(loading) => {
-                    pilot.standing().claim(loading.claim());
-                    led.push((pilot, marker, loading));
-                    missing.push(key);
-                }
+        for (((pilot, key), marker), loading) in
+            pilots.into_iter().zip(asked).zip(&markers).zip(begun)
+        {
+            if let (Some(pilot), Some(loading)) = (pilot, loading) {
+                pilot.standing().claim(loading.claim());
+                led.push((pilot, marker, loading));
+                missing.push(key);
             }
         }
         if led.is_empty() {

@@ -51,6 +51,8 @@ struct State {
 struct Unsettled {
     targets: Vec<Target>,
     settled: watch::Sender<bool>,
+    /// It is none of those that are remembered already.
+    is_new: bool,
 }
 
 impl Unsettled {
@@ -59,6 +61,7 @@ impl Unsettled {
         Self {
             targets,
             settled: watch::Sender::new(false),
+            is_new: false,
         }
     }
 }
@@ -89,7 +92,7 @@ impl Settler {
         if state.recent.is_empty() {
             state.epoch = epoch;
         }
-        if state.epoch != epoch {
+        if state.epoch != epoch && state.unsettled.len() < MAX_REMEMBERED {
             // It was made in the midst of a change that has been dealt with.
             state
                 .unsettled
@@ -118,6 +121,7 @@ impl Settler {
         state.unsettled.push_back(Unsettled {
             targets: tags.into_iter().map(|tag| (tag, how)).collect(),
             settled,
+            is_new: true,
         });
         error.settling(Settling::new(settling))
     }
@@ -126,7 +130,8 @@ impl Settler {
 impl State {
     /// Starts the task, if it does not run; `false`: there is nothing to run it.
     fn ensure(&mut self, inner: &Arc<Inner>) -> bool {
-        if self.task.is_some() {
+        // It ends with its runtime, if not before.
+        if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return true;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -198,32 +203,61 @@ async fn run(cache: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Repeats the first `count` unsettled invalidations.
+    /// Repeats the first `count` unsettled invalidations: all at once, or one by one if that can never succeed.
     async fn settle_all(self: &Arc<Self>, count: usize) -> Result<()> {
         if count == 0 {
             return Ok(());
         }
-        for how in [Invalidation::Hard, Invalidation::Soft] {
-            let tags: HashSet<String> = {
-                let state = self.settler.lock();
-                let targets = state
-                    .unsettled
-                    .iter()
-                    .take(count)
-                    .flat_map(|it| &it.targets);
-                let targets = targets.filter(|(_, its_own)| *its_own == how);
-                targets.map(|(tag, _)| tag.clone()).collect()
-            };
-            let tags: Vec<_> = tags.into_iter().collect();
-            for tags in tags.chunks(BATCH) {
-                let selectors = tags.iter().map(|tag| Selector::parse(tag));
-                let selectors = selectors.collect::<Result<Vec<_>>>()?;
-                self.invalidate_now(&selectors, how).await?;
+        let epoch = self.store.connection_epoch();
+        let targets: Vec<Vec<Target>> = {
+            let state = self.settler.lock();
+            let first = state.unsettled.iter().take(count);
+            first.map(|it| it.targets.clone()).collect()
+        };
+        let all: HashSet<Target> = targets.iter().flatten().cloned().collect();
+        let mut outcomes = vec![true; targets.len()];
+        match self.repeat(&all).await {
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(_) => {
+                for (outcome, targets) in outcomes.iter_mut().zip(targets) {
+                    let repeated = self.repeat(&targets.into_iter().collect()).await;
+                    *outcome = match repeated {
+                        Err(error) if error.is_retryable() => return Err(error),
+                        repeated => repeated.is_ok(),
+                    };
+                }
             }
+            Ok(()) => {}
+        }
+        // What local copies depend on nobody knows; after the store has changed, so that what is read meanwhile goes, too.
+        if self.local.is_some() {
+            drop(self.change_all().await);
         }
         let settled: Vec<_> = self.settler.lock().unsettled.drain(..count).collect();
-        for it in settled {
-            it.settled.send_replace(true);
+        for (it, is_made) in settled.into_iter().zip(outcomes) {
+            if is_made && it.is_new {
+                for (tag, how) in &it.targets {
+                    self.settler
+                        .note(self, std::slice::from_ref(tag), *how, epoch);
+                }
+            }
+            // Who waits for what can never be made hears that its sender is gone.
+            if is_made {
+                it.settled.send_replace(true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn repeat(&self, targets: &HashSet<Target>) -> Result<()> {
+        for how in [Invalidation::Hard, Invalidation::Soft] {
+            let tags = targets.iter().filter(|(_, its_own)| *its_own == how);
+            let selectors = tags.map(|(tag, _)| Selector::parse(tag));
+            let selectors = selectors.collect::<Result<Vec<_>>>()?;
+            for selectors in selectors.chunks(BATCH) {
+                self.invalidate_in_store(selectors, how).await?;
+                self.flights.forget_depending(selectors);
+            }
         }
         Ok(())
     }

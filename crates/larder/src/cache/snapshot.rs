@@ -25,6 +25,8 @@ pub struct Snapshot {
     inner: Arc<Inner>,
     key: Key,
     loading: Loading,
+    /// Whether its mark is gone.
+    is_used: bool,
 }
 
 impl fmt::Debug for Snapshot {
@@ -84,6 +86,7 @@ impl Cache {
             inner: Arc::clone(inner),
             key: key.to_key()?,
             loading,
+            is_used: false,
         })
     }
 }
@@ -93,8 +96,8 @@ impl Inner {
     pub(super) async fn put_by_snapshot(
         self: &Arc<Self>,
         key: &[u8],
-        prepared: Prepared,
-        snapshot: Snapshot,
+        mut prepared: Prepared,
+        mut snapshot: Snapshot,
     ) -> Result<()> {
         let named = |error: Error| self.tagged(error, "set", key);
         let is_ours = Arc::ptr_eq(self, &snapshot.inner) && snapshot.key.as_bytes() == key;
@@ -108,6 +111,11 @@ impl Inner {
         }
         let stamps = snapshot.loading.stamps().to_vec();
         let entry = envelope::restamp(&prepared.entry, stamps).map_err(named)?;
+        let is_over_mark = snapshot.loading.mark().is_some();
+        if !is_over_mark {
+            // What it depends on is looked at afterwards: until then nobody may keep a copy.
+            prepared.local = None;
+        }
         let is_stored = match snapshot.loading.condition() {
             None => false,
             Some(condition) => {
@@ -115,7 +123,15 @@ impl Inner {
                 self.put(key, prepared, condition).await?
             }
         };
-        if is_stored {
+        snapshot.is_used = is_stored;
+        // The mark had the stamps of the snapshot; an entry had its own.
+        if is_stored
+            && (is_over_mark
+                || self
+                    .are_current(key, snapshot.loading.stamps())
+                    .await
+                    .map_err(named)?)
+        {
             return Ok(());
         }
         let message = "the key or one of its tags has changed since the snapshot, or another process loads it";
@@ -130,9 +146,8 @@ impl Drop for Snapshot {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        if let Some(token) = self.loading.mark() {
+        if let (Some(token), false) = (self.loading.mark(), self.is_used) {
             let (inner, key) = (Arc::clone(&self.inner), self.key.clone());
-            // After a `set` the mark is gone, and this comes to nothing.
             runtime.spawn(async move { inner.unmark(key.as_bytes(), token).await });
         }
     }

@@ -95,6 +95,11 @@ impl Stampede {
         }
     }
 
+    /// Returns whether callers wait for other processes at all.
+    pub(super) fn waits(&self) -> bool {
+        self.enabled && !self.max_wait.is_zero()
+    }
+
     /// Begins to wait for the load of another process.
     pub(super) fn patience(&self) -> Patience {
         let wait = match self.enabled {

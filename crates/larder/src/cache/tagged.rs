@@ -9,11 +9,11 @@ use super::remember::Remember;
 use super::tags;
 use super::write::{Add, Set};
 use super::{Cache, InvalidateTags};
-use crate::envelope::{self, Envelope, Stamp};
+use crate::envelope::{self, Envelope};
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::{Key, KeyRef};
-use crate::store::{Condition, Expiry, MAX_CAS_ATTEMPTS, Write, conflict};
+use crate::store::{Condition, Expiry, MAX_CAS_ATTEMPTS, Register, Write, conflict};
 use crate::tag::{self, Selector};
 
 /// A view of a cache with some tags; see [`Cache::tagged`]. Cheap to clone.
@@ -46,7 +46,7 @@ impl Cache {
     }
 
     /// Makes a live entry depend on more tags; returns whether there is one. An invalidation of a new tag that begins
-    /// after this was called reaches it. Cost: three round trips, and more while others write the key.
+    /// after this has returned reaches it. Cost: three round trips, and more while others write the key.
     ///
     /// # Errors
     /// `InvalidKey`; `InvalidArgument`: a tag that is none, or more than an entry takes; `Conflict`: others always came
@@ -62,15 +62,19 @@ impl Cache {
         let usable = inner.needs_tags();
         usable.map_err(|error| inner.tagged(error, "add_tags", key))?;
         for _ in 0..MAX_CAS_ATTEMPTS {
-            let added = inner.store.capture(&inner.namespace, key, &registers).await;
-            let added = added.map_err(|error| inner.tagged(error, "add_tags", key))?;
             let Some(entry) = inner.fetch(key).await? else {
                 return Ok(false);
             };
+            // What it carries stays: it may be stale.
+            let is_new = |name: &&Register| !envelope::carries(&entry.value, name);
+            let new: Vec<_> = registers.iter().filter(is_new).cloned().collect();
+            if new.is_empty() {
+                return Ok(true);
+            }
+            let added = inner.store.capture(&inner.namespace, key, &new).await;
+            let added = added.map_err(|error| inner.tagged(error, "add_tags", key))?;
             let write_id = envelope::write_id(&entry.value);
             let tagged = envelope::alter(&entry.value, |header| {
-                let is_old = |stamp: &Stamp| registers.iter().any(|name| stamp.is_of(name));
-                header.stamps.retain(|stamp| !is_old(stamp));
                 header.stamps.extend(added);
                 // A change as any other: of two that happen at once, the second is to find out.
                 header.write_id = tag::nonce();

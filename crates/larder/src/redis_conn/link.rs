@@ -443,6 +443,7 @@ impl Shared {
             .owner(slot)
             .is_some_and(|owner| Arc::ptr_eq(owner, node))
         {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
             *map = Arc::new(map.with_moved(slot, node));
         }
     }

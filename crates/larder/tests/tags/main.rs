@@ -12,6 +12,7 @@ mod bounds;
 mod cleanup;
 mod listed;
 mod loads;
+mod overtaken;
 mod patterns;
 mod peers;
 mod settling;
