@@ -101,9 +101,16 @@ async fn one_of_many_does_it(rig: Rig) {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(error.message().contains("cleanup"), "{error}");
     }
-    let late = first.cleanup_tags().await.unwrap_err();
-    assert_eq!(late.kind(), ErrorKind::Conflict);
-    assert!(late.message().contains("may begin in"), "{late}");
+    loop {
+        let late = first.cleanup_tags().await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Conflict);
+        if late.message().contains("may begin in") {
+            break;
+        }
+        // Another of them still gives the lock back that it took to look.
+        assert!(late.message().contains("is under way"), "{late}");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Who comes while another works hears who that is.
