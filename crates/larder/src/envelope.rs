@@ -214,6 +214,15 @@ pub(crate) fn write_id(entry: &[u8]) -> u64 {
     }
 }
 
+/// Returns when an entry says that it was made, without checking the rest; 0 for what is no entry.
+#[cfg(feature = "redis")]
+pub(crate) fn created_ms(entry: &[u8]) -> u64 {
+    match entry.get(16..24) {
+        Some(at) if entry.starts_with(&MAGIC) => Reader(at).u64().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Returns whether these bytes are an intact entry.
 pub(crate) fn is_readable(entry: &Bytes) -> bool {
     Envelope::open(entry).is_ok()

@@ -271,6 +271,11 @@ impl Namespace {
         Self(Key::join([prefix, "", "internal"]))
     }
 
+    /// Returns the sibling namespace that holds notes of what was invalidated lately.
+    pub(crate) fn invalidations(prefix: &str) -> Self {
+        Self(Key::join([prefix, "", "invalidations"]))
+    }
+
     /// Returns a namespace for a store's own records. It has four parts or more, so [`Namespace::new`] makes none like it.
     pub(crate) fn reserved(parts: &[&[u8]]) -> Self {
         let reserved: [&[u8]; 3] = [b"", b"", b"reserved"];
@@ -322,6 +327,7 @@ mod tests {
     fn namespaces_cannot_be_forged_through_their_parts() {
         assert_ne!(Namespace::new("a:b", "c", 1), Namespace::new("a", "b:c", 1));
         assert_ne!(Namespace::new("app", "", 1), Namespace::internal("app"));
+        assert_ne!(Namespace::internal("app"), Namespace::invalidations("app"));
         let reserved = Namespace::reserved(&[b"x"]);
         assert_ne!(Namespace::new("", "", 1), reserved);
         assert_ne!(Namespace::new(":", "reserved:x", 1), reserved);

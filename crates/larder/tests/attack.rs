@@ -81,6 +81,16 @@ impl Store for Slow {
         entries
     }
 
+    async fn read_many(
+        &self,
+        namespace: &Namespace,
+        keys: &[&[u8]],
+    ) -> Result<Vec<larder::store::Read>> {
+        let reads = self.inner.read_many(namespace, keys).await;
+        self.pass(&self.read_ms);
+        reads
+    }
+
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
         let applied = self.inner.write_many(namespace, writes).await;
         self.pass(&self.write_ms);
@@ -198,6 +208,14 @@ impl Store for Slow {
         self.inner
             .scan_by_register(namespace, register, cursor, limit)
             .await
+    }
+
+    async fn examine(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<larder::store::Examined>> {
+        self.inner.examine(namespace, key).await
     }
 
     async fn tidy(

@@ -312,6 +312,15 @@ impl Store for Delayed {
         Ok(read)
     }
 
+    async fn read_many(
+        &self,
+        namespace: &Namespace,
+        keys: &[&[u8]],
+    ) -> Result<Vec<larder::store::Read>> {
+        let entries = self.get_many(namespace, keys).await?;
+        Ok(entries.into_iter().map(Into::into).collect())
+    }
+
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
         delay().await;
         if self.flaw == Flaw::AnswersEarly && fastrand::u8(0..8) == 0 {
@@ -455,6 +464,14 @@ impl Store for Delayed {
         self.inner
             .scan_by_register(namespace, register, cursor, limit)
             .await
+    }
+
+    async fn examine(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<larder::store::Examined>> {
+        self.inner.examine(namespace, key).await
     }
 
     async fn tidy(

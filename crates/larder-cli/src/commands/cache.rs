@@ -3,8 +3,8 @@
 use clap::Subcommand;
 
 use super::{
-    clear, delete, expire, export, get, has, import, incr, inspect, keys, prune, purge, set, stats,
-    status, ttl,
+    clear, delete, expire, explain, export, get, has, import, incr, inspect, keys, prune, purge,
+    set, stats, status, ttl,
 };
 use crate::cli::GlobalArgs;
 use crate::failure::Outcome;
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Keys(keys::Args),
     /// Print what is stored about a key, besides its value
     Inspect(inspect::Args),
+    /// Tell why a read finds or misses a key
+    Explain(explain::Args),
     /// Remove every entry of the cache
     Clear(clear::Args),
     /// Remove the entries whose keys match a pattern
@@ -65,6 +67,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Outcome {
         Command::Incr(args) => incr::run(&args, session).await,
         Command::Keys(args) => keys::run(&args, session).await,
         Command::Inspect(args) => inspect::run(&args, session).await,
+        Command::Explain(args) => explain::run(&args, session).await,
         Command::Clear(args) => clear::run(args, session).await,
         Command::Purge(args) => purge::run(&args, session).await,
         Command::Status(args) => status::run(&args, session).await,

@@ -43,6 +43,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session<'_>) -> Outcome {
 }
 
 fn describe(key: &[u8], entry: &Inspection) -> String {
+    let mut lines = vec![("key", escape::text(key))];
+    lines.extend(header(entry));
+    table::pairs(&lines)
+}
+
+/// Returns what the header of an entry says as lines.
+pub(super) fn header(entry: &Inspection) -> Vec<(&'static str, String)> {
     let time = |ms: Option<u64>| {
         ms.map_or_else(
             || "forever".to_owned(),
@@ -57,8 +64,7 @@ fn describe(key: &[u8], entry: &Inspection) -> String {
         none if none.is_empty() => "-".to_owned(),
         some => escape::text(some.as_bytes()),
     };
-    let lines = [
-        ("key", escape::text(key)),
+    vec![
         ("kind", entry.kind.to_owned()),
         ("encoding", entry.encoding.to_owned()),
         ("compression", entry.compression.to_owned()),
@@ -71,6 +77,5 @@ fn describe(key: &[u8], entry: &Inspection) -> String {
         ("stored", table::bytes(entry.stored_bytes)),
         ("plain", table::bytes(entry.plain_bytes)),
         ("damage", entry.damage.unwrap_or("none").to_owned()),
-    ];
-    table::pairs(&lines)
+    ]
 }

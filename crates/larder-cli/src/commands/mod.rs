@@ -12,6 +12,7 @@ pub(crate) mod tag;
 mod clear;
 mod delete;
 mod expire;
+mod explain;
 mod export;
 mod get;
 mod has;

@@ -79,6 +79,7 @@ pub(super) fn describe(name: &str, store: &str, stats: &CacheStats) -> String {
         ("  store", total.store_hits.to_string()),
         ("misses", total.missed().to_string()),
         ("  absent", misses.absent.to_string()),
+        ("  invalidated", misses.invalidated.to_string()),
         ("  unknown layout", misses.layout.to_string()),
         ("  damaged", misses.damaged.to_string()),
         ("  other schema", misses.schema.to_string()),

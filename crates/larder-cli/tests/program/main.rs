@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod config;
+mod explain;
 mod guide;
 mod health;
 mod keys;

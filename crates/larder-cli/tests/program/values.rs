@@ -26,7 +26,7 @@ fn a_value_comes_back_with_a_line_break() {
 #[test]
 fn a_miss_is_exit_code_3_and_a_message() {
     let home = Home::new();
-    for command in ["get", "ttl", "inspect"] {
+    for command in ["get", "ttl", "inspect", "explain"] {
         let ran = home.run(&format!("cache {command} nobody"));
         assert_eq!(ran.exits(3), "");
         assert_eq!(ran.stderr, "error: there is no entry \"nobody\"\n");

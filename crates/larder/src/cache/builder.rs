@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use super::flight::Flights;
 use super::flusher::Flusher;
 use super::groups::Groups;
+use super::history::History;
 use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
@@ -183,6 +184,7 @@ impl Builder {
         let inner = Inner {
             locks,
             settler: Settler::default(),
+            history: History::new(&self.prefix, &self.name, self.version),
             local: self.local.as_ref().map(tier).transpose()?,
             clock: self.store.clock(),
             namespace: Namespace::new(&self.prefix, &self.name, self.version),

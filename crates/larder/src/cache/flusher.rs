@@ -1,4 +1,4 @@
-//! Adds a process's counters to the store, once a second while there is something new.
+//! Adds a process's counters to the store, once a second while there is something new, and its notes of invalidations.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -48,6 +48,9 @@ async fn flush_forever(cache: Weak<Inner>) {
         if let Err(error) = inner.flush_counters().await {
             tracing::debug!(cache = %inner.name, %error, "counters stay here until the store takes them");
         }
+        if let Err(error) = inner.tell_invalidations().await {
+            tracing::debug!(cache = %inner.name, %error, "nobody else knows when tags were invalidated");
+        }
     }
 }
 
@@ -84,12 +87,14 @@ impl Cache {
         })
     }
 
-    /// Hands what this process counted to the store now; otherwise it does so once a second. For the end of a program.
+    /// Hands what this process counted, and its notes for [`Cache::explain`], to the store now; otherwise it does so once a
+    /// second. For the end of a program.
     ///
     /// # Errors
     /// The store's; then the counts are kept.
     pub async fn flush_stats(&self) -> Result<()> {
-        self.inner.flush_counters().await
+        self.inner.flush_counters().await?;
+        self.inner.tell_invalidations().await
     }
 
     /// Returns the names of the caches of this prefix that have been used on this store, this one included.

@@ -164,7 +164,13 @@ impl<'a> InvalidateTags<'a> {
             }
         }
         let epoch = inner.store.connection_epoch();
+        let began_ms = inner.clock.now_ms();
         let outcome = inner.invalidate_now(&selectors, self.how).await;
+        if outcome.as_ref().map_or_else(Error::is_retryable, |_| true) {
+            // Also where it is not known to be made: it will be repeated.
+            inner.history.note(&given, self.how, began_ms);
+            inner.flusher.ensure(inner);
+        }
         let (had, parts) = match outcome {
             Ok(told) => told,
             Err(error) => {

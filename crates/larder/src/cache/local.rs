@@ -220,6 +220,12 @@ impl Tier {
         })
     }
 
+    /// Returns whether there is a live value of this schema version, of whatever type.
+    pub(crate) fn holds(&self, key: &[u8], schema: u32, now_ms: u64) -> bool {
+        let slot = self.slots.peek(key);
+        slot.is_some_and(|slot| slot.deadline_ms > now_ms && slot.schema == schema)
+    }
+
     /// Inserts a value whose entry had `ttl_ms` in all and `left_ms` to live (`None`: unlimited).
     ///
     /// All of it counts from `since_ms`: when the read or write was sent, since the entry may be that old.

@@ -1,16 +1,18 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
 //! overtaken reads and loads out), `stats`.
 
 mod builder;
 mod cleanup;
 mod counter;
+mod explain;
 mod flight;
 mod flusher;
 mod fly;
 mod groups;
+mod history;
 mod inflight;
 mod invalidate;
 mod listing;
@@ -42,6 +44,7 @@ use std::sync::atomic::AtomicUsize;
 pub use self::builder::Builder;
 pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
+pub use self::explain::{Cause, EntryState, Explanation, Happened, ReadSource};
 pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;
 pub use self::loader::LoadContext;
@@ -61,6 +64,7 @@ pub use self::write::{Add, Set, SetMany};
 
 use self::flight::Flights;
 use self::groups::Groups;
+use self::history::History;
 use self::inflight::Inflight;
 use self::local::Tier;
 use self::stats::{Counter, Counters};
@@ -124,6 +128,7 @@ struct Inner {
     unmarking: AtomicUsize,
     locks: Locks,
     settler: settle::Settler,
+    history: History,
     counters: Counters,
     flusher: flusher::Flusher,
 }

@@ -15,7 +15,7 @@ use crate::codec::{Codec, Encoding, to_json};
 use crate::envelope::{self, Envelope, Header, Kind, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Entry};
+use crate::store::{Condition, Entry, Read};
 use crate::ttl::{TimeLeft, Ttl};
 
 /// The content type that a value has that is written without one and is not text.
@@ -97,8 +97,8 @@ impl Cache {
         let key = key.into();
         let (key, inner) = (key.checked()?, &self.inner);
         inner.flusher.ensure(inner);
-        match inner.fetch(key).await {
-            Ok(entry) => inner.raw_value(key, entry.as_ref()),
+        match inner.look_up(key).await {
+            Ok(read) => inner.raw_value(key, read),
             Err(error) => {
                 inner.counters.count(Counter::ReadError);
                 Err(inner.tagged(error, "get", key))
@@ -122,15 +122,13 @@ impl Cache {
         let asked: Vec<&[u8]> = keys.iter().map(crate::key::Key::as_bytes).collect();
         let inner = &self.inner;
         inner.flusher.ensure(inner);
-        let entries = inner.store.get_many(&inner.namespace, &asked).await;
-        let entries = entries.map_err(|error| {
+        let reads = inner.store.read_many(&inner.namespace, &asked).await;
+        let reads = reads.map_err(|error| {
             inner.counters.add(Counter::ReadError, asked.len() as u64);
             error.store(inner.store.name()).operation("get_many")
         })?;
-        let raw = |(key, entry): (&&[u8], Option<Entry>)| {
-            inner.raw_value(key, entry.as_ref()).ok().flatten()
-        };
-        Ok(asked.iter().zip(entries).map(raw).collect())
+        let raw = |(key, read): (&&[u8], Read)| inner.raw_value(key, read).ok().flatten();
+        Ok(asked.iter().zip(reads).map(raw).collect())
     }
 
     /// Stores bytes as they are. Await the builder; its options are [`SetRaw::ttl`], [`SetRaw::content_type`],
@@ -238,17 +236,17 @@ impl<'a> IntoFuture for SetRaw<'a> {
 
 impl Inner {
     /// Turns what the store returned into bytes, and counts the read.
-    fn raw_value(&self, key: &[u8], entry: Option<&Entry>) -> Result<Option<RawValue>> {
-        let (counter, value) = match entry.map(|entry| open(&entry.value, self.time_left(entry))) {
-            None => (Counter::Absent, Ok(None)),
-            Some(Ok(value)) => (Counter::StoreHit, Ok(Some(value))),
-            Some(Err(Unopened::Unreadable(Unreadable::UnknownLayout))) => {
+    fn raw_value(&self, key: &[u8], read: Read) -> Result<Option<RawValue>> {
+        let Some(entry) = self.found(read) else {
+            return Ok(None);
+        };
+        let (counter, value) = match open(&entry.value, self.time_left(&entry)) {
+            Ok(value) => (Counter::StoreHit, Ok(Some(value))),
+            Err(Unopened::Unreadable(Unreadable::UnknownLayout)) => {
                 (Counter::UnknownLayout, Ok(None))
             }
-            Some(Err(Unopened::Unreadable(Unreadable::Damaged))) => (Counter::Damaged, Ok(None)),
-            Some(Err(Unopened::Refused(error))) => {
-                (Counter::Decode, Err(self.tagged(error, "get", key)))
-            }
+            Err(Unopened::Unreadable(Unreadable::Damaged)) => (Counter::Damaged, Ok(None)),
+            Err(Unopened::Refused(error)) => (Counter::Decode, Err(self.tagged(error, "get", key))),
         };
         self.counters.count(counter);
         value
@@ -289,7 +287,8 @@ pub(super) enum Unopened {
     Refused(Error),
 }
 
-fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
+/// Returns what the header of an entry says.
+pub(super) fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
     let opened = Envelope::open(&entry.value);
     let damage = match &opened {
         Ok(_) => None,

@@ -13,7 +13,7 @@ use super::{Cache, Inner};
 use crate::envelope::{Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
-use crate::store::Entry;
+use crate::store::{Entry, Read};
 use crate::ttl::TimeLeft;
 
 impl Cache {
@@ -129,12 +129,14 @@ impl Inner {
 
     /// Reads one entry from the store.
     pub(super) async fn fetch(&self, key: &[u8]) -> Result<Option<Entry>> {
-        Ok(self
-            .store
-            .get_many(&self.namespace, &[key])
-            .await?
-            .pop()
-            .flatten())
+        let read = self.store.get_many(&self.namespace, &[key]).await?.pop();
+        Ok(read.flatten())
+    }
+
+    /// As [`Inner::fetch`], for reads that are counted.
+    pub(super) async fn look_up(&self, key: &[u8]) -> Result<Read> {
+        let read = self.store.read_many(&self.namespace, &[key]).await?.pop();
+        Ok(read.unwrap_or(Read::Absent))
     }
 
     /// Reads from the store and promotes a hit.
@@ -149,8 +151,8 @@ impl Inner {
         let key = key.checked()?;
         self.flusher.ensure(self);
         let marker = self.local.as_ref().map(|_| self.mark(key));
-        match self.fetch(key).await {
-            Ok(entry) => self.accept(key, entry, schema, marker.as_ref()),
+        match self.look_up(key).await {
+            Ok(read) => self.accept(key, read, schema, marker.as_ref()),
             Err(error) => self.absorb(self.tagged(error, "get", key)),
         }
     }
@@ -181,8 +183,8 @@ impl Inner {
             .collect();
         let mark = |key: &&[u8]| self.local.as_ref().map(|_| self.mark(key));
         let markers: Vec<_> = asked.iter().map(mark).collect();
-        let entries = match self.store.get_many(&self.namespace, &asked).await {
-            Ok(entries) => entries,
+        let reads = match self.store.read_many(&self.namespace, &asked).await {
+            Ok(reads) => reads,
             Err(error) => {
                 self.counters
                     .add(Counter::ReadError, asked.len() as u64 - 1);
@@ -190,9 +192,8 @@ impl Inner {
                 return Ok(values);
             }
         };
-        for ((index, entry), marker) in missing.iter().zip(entries).zip(&markers) {
-            values[*index] =
-                self.accept(keys[*index].as_bytes(), entry, schema, marker.as_ref())?;
+        for ((index, read), marker) in missing.iter().zip(reads).zip(&markers) {
+            values[*index] = self.accept(keys[*index].as_bytes(), read, schema, marker.as_ref())?;
         }
         Ok(values)
     }
@@ -201,15 +202,14 @@ impl Inner {
     pub(super) fn accept<V>(
         &self,
         key: &[u8],
-        entry: Option<Entry>,
+        read: Read,
         schema: u32,
         marker: Option<&Marker<'_>>,
     ) -> Result<Option<Found<V>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let Some(entry) = entry else {
-            self.counters.count(Counter::Absent);
+        let Some(entry) = self.found(read) else {
             return Ok(None);
         };
         match self.promote::<V>(key, &entry, schema, marker) {
@@ -220,6 +220,16 @@ impl Inner {
             }
             Err(refusal) => self.refuse(key, refusal),
         }
+    }
+
+    /// Returns the entry that was read, or counts why there is none.
+    pub(super) fn found(&self, read: Read) -> Option<Entry> {
+        match read {
+            Read::Entry(entry) => return Some(entry),
+            Read::Invalid => self.counters.count(Counter::Invalidated),
+            Read::Absent => self.counters.count(Counter::Absent),
+        }
+        None
     }
 
     /// Decodes an entry, and copies it into the local tier if nothing overtook the read.

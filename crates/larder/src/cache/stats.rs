@@ -26,6 +26,7 @@ counters! {
     LocalHit => "hits.local",
     StoreHit => "hits.store",
     Absent => "misses.absent",
+    Invalidated => "misses.invalidated",
     UnknownLayout => "misses.layout",
     Damaged => "misses.damaged",
     Schema => "misses.schema",
@@ -113,6 +114,8 @@ impl Counters {
 pub struct MissReasons {
     /// There was no entry, or it had expired.
     pub absent: u64,
+    /// A tag had made the entry invalid, and the store had not removed it yet. Stores that cannot tell count it as absent.
+    pub invalidated: u64,
     /// The entry has a layout this version does not know.
     pub layout: u64,
     /// The entry's bytes were damaged.
@@ -160,6 +163,7 @@ impl Counts {
             store_hits: count(Counter::StoreHit),
             misses: MissReasons {
                 absent: count(Counter::Absent),
+                invalidated: count(Counter::Invalidated),
                 layout: count(Counter::UnknownLayout),
                 damaged: count(Counter::Damaged),
                 schema: count(Counter::Schema),
@@ -187,7 +191,7 @@ impl Counts {
     #[must_use]
     pub fn missed(&self) -> u64 {
         let m = &self.misses;
-        m.absent + m.layout + m.damaged + m.schema + m.decode + m.error
+        m.absent + m.invalidated + m.layout + m.damaged + m.schema + m.decode + m.error
     }
 
     /// Returns hits per read, from 0 to 1; `None` before the first read.

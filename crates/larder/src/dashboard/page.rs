@@ -101,6 +101,7 @@ fn reasons(page: &mut String, counts: &Counts) -> fmt::Result {
         ("hits, local tier", counts.local_hits),
         ("hits, store", counts.store_hits),
         ("misses, absent", misses.absent),
+        ("misses, invalidated", misses.invalidated),
         ("misses, unknown layout", misses.layout),
         ("misses, damaged", misses.damaged),
         ("misses, other schema", misses.schema),

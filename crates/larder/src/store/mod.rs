@@ -8,6 +8,7 @@
 //! Cache --(namespace, key, sealed entry, expiry, condition)--> Store: memory | sqlite | file | redis | memcached | null
 //! ```
 
+mod examine;
 mod fallback;
 #[cfg(feature = "file")]
 mod file;
@@ -29,6 +30,7 @@ mod memcached;
 mod memory;
 mod node;
 mod null;
+mod reading;
 #[cfg(feature = "redis")]
 mod redis;
 mod shared;
@@ -45,10 +47,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::examine::{Examined, ExaminedRegister};
 pub use self::fallback::{Builder as FallbackBuilder, Fallback};
 pub use self::memory::{Builder as MemoryBuilder, Memory};
 pub use self::node::{NodeRole, NodeStatus};
 pub use self::null::Null;
+pub use self::reading::Read;
 pub use self::sorted_set::{SortedSetOp, SortedSetReply};
 pub(crate) use self::tags::verdict;
 pub use self::tags::{
@@ -58,7 +62,7 @@ pub use self::tags::{
 pub use self::tidy::{Retirement, TidyPage};
 pub use self::write::{Change, Condition, Expiry, Write};
 pub use crate::envelope::Stamp;
-pub use crate::tag::Register;
+pub use crate::tag::{Register, RegisterState};
 
 #[cfg(feature = "file")]
 pub use self::file::{Builder as FileBuilder, File};
@@ -113,6 +117,8 @@ pub struct Capabilities {
     pub tags: bool,
     /// Registers can be listed and invalidated by pattern, and keys listed by register.
     pub tag_listing: bool,
+    /// [`Store::examine`] also finds what is not valid.
+    pub examination: bool,
 }
 
 /// An entry as stored.
@@ -210,6 +216,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable` or `Timeout`: the store failed. A damaged entry is `None` or is returned as it is.
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>>;
+
+    /// As [`Store::get_many`], and tells what a register has made invalid from what is not there. Cost: the same. The default
+    /// cannot tell.
+    ///
+    /// # Errors
+    /// As [`Store::get_many`].
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
+        let entries = self.get_many(namespace, keys).await?;
+        Ok(entries.into_iter().map(Read::from).collect())
+    }
 
     /// Applies writes: one result per write, same order, `true` where it was applied.
     ///
@@ -412,6 +428,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         _limit: usize,
     ) -> Result<ScanPage> {
         Err(Error::unsupported("tags cannot be listed").store(self.name()))
+    }
+
+    /// Returns what is under a key, valid or not, the mark of a load included, and how the registers that it depends on
+    /// compare with its stamps now; `None`: nothing, as far as the store can tell. What has expired, was cleared or was
+    /// invalidated may have been removed. For people: it tells what one moment looked like, and changes nothing.
+    ///
+    /// Cost: two round trips at most, three for a sorted set. The default finds only what is valid.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`.
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        examine::examine(self, namespace, key).await
     }
 
     /// Looks at some of the entries that depend on registers, about `limit`; removes those that are invalid or expired, or

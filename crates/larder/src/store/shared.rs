@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
-    Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
+    NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply,
+    Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -33,6 +33,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
         (**self).get_many(namespace, keys).await
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
+        (**self).read_many(namespace, keys).await
     }
 
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
@@ -150,6 +154,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self)
             .scan_by_register(namespace, register, cursor, limit)
             .await
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        (**self).examine(namespace, key).await
     }
 
     async fn tidy(

@@ -13,4 +13,5 @@ mod rule;
 
 pub use self::name::{MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS, Register};
 pub(crate) use self::name::{Selector, registers};
-pub(crate) use self::rule::{Nonces, Verdict, judge, nonce};
+pub use self::rule::RegisterState;
+pub(crate) use self::rule::{Nonces, Verdict, judge, nonce, standing};

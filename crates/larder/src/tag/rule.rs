@@ -59,6 +59,38 @@ pub(crate) enum Verdict {
     Invalid,
 }
 
+/// How a register compares with the stamp that an entry carries of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegisterState {
+    /// It holds what was stamped.
+    Same,
+    /// It was invalidated softly since: the entry is stale.
+    Stale,
+    /// It is a new one: the entry is invalid.
+    Changed,
+    /// It is not there: the entry is invalid.
+    Missing,
+}
+
+impl RegisterState {
+    /// Returns whether entries with this stamp are invalid.
+    #[must_use]
+    pub fn is_invalid(self) -> bool {
+        matches!(self, Self::Changed | Self::Missing)
+    }
+}
+
+/// Compares a stamp with what its register holds now.
+pub(crate) fn standing(stamp: &Stamp, now: Option<Nonces>) -> RegisterState {
+    match now {
+        None => RegisterState::Missing,
+        Some(now) if now.hard != stamp.hard => RegisterState::Changed,
+        Some(now) if now.soft != stamp.soft => RegisterState::Stale,
+        Some(_) => RegisterState::Same,
+    }
+}
+
 /// Judges stamps by the registers as they are: a register that is not there, or has another value, makes the entry
 /// invalid.
 pub(crate) fn judge(
@@ -67,13 +99,10 @@ pub(crate) fn judge(
 ) -> Verdict {
     let mut verdict = Verdict::Valid;
     for stamp in stamps.iter().filter(|stamp| stamp.is_of_register()) {
-        match live(&Register::new(stamp.kind, &stamp.name)) {
-            Some(now) if now.hard == stamp.hard => {
-                if now.soft != stamp.soft {
-                    verdict = Verdict::Stale;
-                }
-            }
-            _ => return Verdict::Invalid,
+        match standing(stamp, live(&Register::new(stamp.kind, &stamp.name))) {
+            RegisterState::Same => {}
+            RegisterState::Stale => verdict = Verdict::Stale,
+            RegisterState::Changed | RegisterState::Missing => return Verdict::Invalid,
         }
     }
     verdict

@@ -16,9 +16,9 @@ use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::store::{
-    Capabilities, Change, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
-    NodeStatus, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp,
-    StampedPut, Store, StoreStats, TidyPage, Write,
+    Capabilities, Change, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun,
+    LoadRequest, NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp,
+    SortedSetReply, Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
 
 /// What can go wrong with a call.
@@ -188,8 +188,8 @@ impl Plan {
     }
 
     /// Changes one byte of each entry.
-    fn corrupt(&mut self, entries: &mut [Option<Entry>]) {
-        for entry in entries.iter_mut().flatten() {
+    fn corrupt<'a>(&mut self, entries: impl Iterator<Item = &'a mut Entry>) {
+        for entry in entries {
             let mut bytes = entry.value.to_vec();
             let at = self.random.usize(..bytes.len().max(1));
             if let Some(byte) = bytes.get_mut(at) {
@@ -219,9 +219,21 @@ impl Store for FlakyStore {
         let mut entries = self.call(self.inner.get_many(namespace, keys)).await?;
         let mut plan = self.plan();
         if plan.strikes(Fault::Corrupt) {
-            plan.corrupt(&mut entries);
+            plan.corrupt(entries.iter_mut().flatten());
         }
         Ok(entries)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
+        let mut reads = self.call(self.inner.read_many(namespace, keys)).await?;
+        let mut plan = self.plan();
+        if plan.strikes(Fault::Corrupt) {
+            plan.corrupt(reads.iter_mut().filter_map(|read| match read {
+                Read::Entry(entry) => Some(entry),
+                Read::Invalid | Read::Absent => None,
+            }));
+        }
+        Ok(reads)
     }
 
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
@@ -349,6 +361,10 @@ impl Store for FlakyStore {
                 .scan_by_register(namespace, register, cursor, limit),
         )
         .await
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        self.call(self.inner.examine(namespace, key)).await
     }
 
     async fn tidy(

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::store::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, Register, RegisterPage, Retirement,
-    ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, Read, Register, RegisterPage,
+    Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
 };
 use larder::{Clock, Error, ErrorKind, Glob, Namespace, Result};
 
@@ -56,6 +56,7 @@ impl Store for BrokenTags {
         (can.enumeration, can.counters, can.sorted_sets) = (true, true, true);
         can.tags = !self.is(Flaw::Modest);
         can.tag_listing = can.tags;
+        can.examination = true;
         can
     }
 
@@ -67,6 +68,12 @@ impl Store for BrokenTags {
         let state = self.state.lock().await;
         let get = |key: &&[u8]| self.get(&state, namespace, key);
         Ok(keys.iter().map(get).collect())
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
+        let state = self.state.lock().await;
+        let read = |key: &&[u8]| self.read(&state, namespace, key);
+        Ok(keys.iter().map(read).collect())
     }
 
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
@@ -159,6 +166,10 @@ impl Store for BrokenTags {
         let mut done = Invalidated::default();
         (done.had, done.parts) = (had, 1);
         Ok(done)
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        self.examine(namespace, key).await
     }
 
     async fn scan_registers(

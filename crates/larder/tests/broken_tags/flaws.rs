@@ -117,6 +117,30 @@ pub(crate) enum Flaw {
     ForgetsSizes,
     /// Cursors are positions, and must be in bounds.
     TrustsCursors,
+    /// Only what is valid is shown to whoever examines it.
+    ExaminesValid,
+    /// Reads find nothing where something is invalid.
+    ReadsInvalidAsAbsent,
+    /// Reads find something invalid where nothing is.
+    ReadsAbsentAsInvalid,
+    /// Marks of loads are not shown.
+    ExaminesNoLoads,
+    /// What is examined depends on nothing.
+    BlamesNothing,
+    /// What is examined has lost every register.
+    BlamesEverything,
+    /// A register that is there again is the same to whoever examines it.
+    BlamesTheMissing,
+    /// What stale entries depend on is the same.
+    BlamesTheHard,
+    /// Examining an entry captures its registers.
+    ExaminesByCapture,
+    /// What cannot be read is not shown.
+    ExaminesReadable,
+    /// What was cleared is shown as if it was not.
+    ExaminesCleared,
+    /// What is under the same key of another namespace is shown.
+    ExaminesElsewhere,
     /// Storing an entry clears no register of suspicion.
     SuspectsForEver,
     /// Any suspicion will do to end a register.

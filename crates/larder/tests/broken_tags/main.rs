@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod calls;
+mod examine;
 mod flaws;
 mod key_sets;
 mod layout;
@@ -13,8 +14,8 @@ use std::panic::{self, AssertUnwindSafe};
 
 use larder::store::Memory;
 use larder::testing::store::{
-    StoreUnderTest, check, health, tags_entries, tags_listings, tags_loads, tags_races,
-    tags_registers, tags_retirement,
+    StoreUnderTest, check, health, tags_entries, tags_examined, tags_listings, tags_loads,
+    tags_races, tags_registers, tags_retirement,
 };
 use larder::{ManualClock, Result, store_conformance};
 
@@ -131,6 +132,22 @@ caught! {
     hour_of_loads: ForgetsRegisters by tags_loads::loads_may_take_long,
     endless_leases: ForgetsLeases by tags_loads::leases_of_loads_end,
     leases_that_cannot_be_renewed: RenewsNoLease by tags_loads::loaders_renew_and_release_their_leases,
+}
+
+// Looking at what is there.
+caught! {
+    invalid_not_shown: ExaminesValid by tags_examined::invalid_entries_show_the_registers_to_blame,
+    invalid_read_as_absent: ReadsInvalidAsAbsent by tags_examined::reads_tell_the_invalid_from_the_absent,
+    absent_read_as_invalid: ReadsAbsentAsInvalid by tags_examined::reads_tell_the_invalid_from_the_absent,
+    marks_not_shown: ExaminesNoLoads by tags_examined::loads_under_way_are_shown,
+    nothing_blamed: BlamesNothing by tags_examined::invalid_entries_show_the_registers_to_blame,
+    nothing_blamed_for_staleness: BlamesTheHard by tags_examined::stale_entries_show_the_registers_to_blame,
+    everything_blamed: BlamesEverything by tags_examined::valid_entries_show_no_fault,
+    changed_not_blamed: BlamesTheMissing by tags_examined::invalid_entries_show_the_registers_to_blame,
+    registers_made_by_looking: ExaminesByCapture by tags_examined::looking_changes_nothing,
+    damage_not_shown: ExaminesReadable by tags_examined::damage_is_shown_as_it_is,
+    cleared_shown: ExaminesCleared by tags_examined::cleared_entries_are_told_from_others,
+    others_shown: ExaminesElsewhere by tags_examined::absent_keys_show_nothing,
 }
 
 // Listings and capabilities.

@@ -33,6 +33,7 @@ pub(crate) struct BrokenTags {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) entries: HashMap<Place, Entry>,
+    cleared: HashMap<Place, Entry>,
     pub(crate) live: HashMap<(Namespace, Register), Live>,
     first: HashMap<(Namespace, Register), Stamp>,
     softened: HashSet<(Namespace, Register)>,
@@ -46,7 +47,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Live {
     stamp: Stamp,
-    numbers: Carried,
+    pub(crate) numbers: Carried,
     since_ms: u64,
 }
 
@@ -206,6 +207,9 @@ impl BrokenTags {
 
     pub(crate) async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let mut state = self.state.lock().await;
+        if self.is(Flaw::ExaminesCleared) {
+            state.cleared = state.entries.clone();
+        }
         state.entries.retain(|(of, _), _| of != namespace);
         if !self.is(Flaw::ClearsSpareLoads) {
             state.loads.retain(|(of, _), _| of != namespace);
@@ -245,6 +249,18 @@ impl BrokenTags {
             }
         }
         verdict
+    }
+
+    /// Returns what is under a key, valid or not.
+    pub(crate) fn lying(&self, state: &State, namespace: &Namespace, key: &[u8]) -> Option<Entry> {
+        let place = (namespace.clone(), key.to_vec());
+        if let Some(elsewhere) = state.entries.keys().find(|(_, other)| *other == key)
+            && self.is(Flaw::ExaminesElsewhere)
+        {
+            return self.unexpired(state, elsewhere);
+        }
+        let present = self.unexpired(state, &place);
+        present.or_else(|| state.cleared.get(&place).cloned())
     }
 
     /// Returns what is under a key and has not expired.

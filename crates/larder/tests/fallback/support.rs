@@ -120,6 +120,14 @@ impl Store for Server {
         self.store.get_many(namespace, keys).await
     }
 
+    async fn read_many(
+        &self,
+        namespace: &Namespace,
+        keys: &[&[u8]],
+    ) -> Result<Vec<larder::store::Read>> {
+        self.store.read_many(namespace, keys).await
+    }
+
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
         if self.is_deaf() && writes.iter().all(|write| write.change == Change::Delete) {
             self.store.ping().await?;
@@ -241,6 +249,14 @@ impl Store for Server {
         self.store
             .scan_by_register(namespace, register, cursor, limit)
             .await
+    }
+
+    async fn examine(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<larder::store::Examined>> {
+        self.store.examine(namespace, key).await
     }
 
     async fn tidy(

@@ -10,6 +10,7 @@ mod rig;
 mod background;
 mod bounds;
 mod cleanup;
+mod explain;
 mod listed;
 mod loads;
 mod overtaken;

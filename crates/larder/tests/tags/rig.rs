@@ -60,6 +60,10 @@ impl Rig {
         self.builder().build().unwrap()
     }
 
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Returns the namespace of its caches.
     pub(crate) fn namespace(&self) -> Namespace {
         Namespace::new(&self.prefix, "default", 1)

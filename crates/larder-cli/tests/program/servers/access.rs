@@ -64,6 +64,7 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
         "cache incr visits",
         "cache incr visits",
         "cache inspect user:1",
+        "cache explain user:1",
         "cache keys user:*",
         "cache export file",
         "cache import file",

@@ -145,6 +145,7 @@ fn a_server_that_is_down_is_exit_code_5_with_its_address_and_what_to_do() {
             "cache incr k",
             "cache keys",
             "cache inspect k",
+            "cache explain k",
             "cache clear --yes",
             "cache purge * --yes",
             "cache status",

@@ -29,9 +29,9 @@ use self::journal::Journal;
 use self::loads::Loads;
 use self::phase::{Gate, Side, Stakes, Turns};
 use super::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeRole,
-    NodeStatus, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp,
-    StampedPut, Store, StoreStats, TidyPage, Write, tags,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
+    NodeRole, NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp,
+    SortedSetReply, Stamp, StampedPut, Store, StoreStats, TidyPage, Write, reading, tags,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -124,13 +124,24 @@ struct Inner {
 
 impl Inner {
     /// Says when entries of the standby expire by the clock that callers compare with.
-    fn by_primary_clock(&self, mut entries: Vec<Option<Entry>>) -> Vec<Option<Entry>> {
-        let (to, from) = (self.primary.clock().now_ms(), self.standby.clock().now_ms());
-        for entry in entries.iter_mut().flatten() {
-            let left_ms = entry.expires_at_ms.map(|at| at.saturating_sub(from));
-            entry.expires_at_ms = left_ms.map(|left_ms| to.saturating_add(left_ms));
+    fn by_primary_clock(&self, mut reads: Vec<Read>) -> Vec<Read> {
+        for read in &mut reads {
+            if let Read::Entry(entry) = read {
+                entry.expires_at_ms = self.at_by_primary_clock(entry.expires_at_ms);
+            }
         }
-        entries
+        reads
+    }
+
+    fn examined_on_standby(&self, mut found: Examined) -> Examined {
+        found.expires_at_ms = self.at_by_primary_clock(found.expires_at_ms);
+        found
+    }
+
+    fn at_by_primary_clock(&self, at_ms: Option<u64>) -> Option<u64> {
+        let (to, from) = (self.primary.clock().now_ms(), self.standby.clock().now_ms());
+        let left_ms = at_ms?.saturating_sub(from);
+        Some(to.saturating_add(left_ms))
     }
 }
 
@@ -345,6 +356,28 @@ impl Store for Fallback {
         primary_only!(self, Stakes::Read, primary => primary.scan_by_register(namespace, register, cursor, limit))
     }
 
+    /// What is in the store that is in use.
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        let (inner, mut turns) = (&self.inner, Turns::new());
+        loop {
+            let reply = match inner.side(&mut turns).await? {
+                Side::Primary(seen) => {
+                    let reply = inner.ask(seen, inner.primary.examine(namespace, key)).await;
+                    inner.judge(seen, Stakes::Read, reply).await?
+                }
+                Side::Standby(stay) => {
+                    let entries = stay.entries(namespace);
+                    let reply = inner.standby.examine(&entries, key).await;
+                    let reply = reply.map(|found| found.map(|it| inner.examined_on_standby(it)));
+                    stay.confirm(reply).await?
+                }
+            };
+            if let Some(found) = reply {
+                return Ok(found);
+            }
+        }
+    }
+
     async fn tidy(
         &self,
         namespace: &Namespace,
@@ -374,23 +407,27 @@ impl Store for Fallback {
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        self.read_many(namespace, keys).await.map(reading::entries)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
         let (inner, mut turns) = (&self.inner, Turns::new());
         loop {
             let reply = match inner.side(&mut turns).await? {
                 Side::Primary(seen) => {
-                    let call = inner.primary.get_many(namespace, keys);
+                    let call = inner.primary.read_many(namespace, keys);
                     let reply = inner.ask(seen, call).await;
                     inner.judge(seen, Stakes::Read, reply).await?
                 }
                 Side::Standby(stay) => {
                     let entries = stay.entries(namespace);
-                    let reply = inner.standby.get_many(&entries, keys).await;
-                    let reply = reply.map(|entries| inner.by_primary_clock(entries));
+                    let reply = inner.standby.read_many(&entries, keys).await;
+                    let reply = reply.map(|reads| inner.by_primary_clock(reads));
                     stay.confirm(reply).await?
                 }
             };
-            if let Some(entries) = reply {
-                return Ok(entries);
+            if let Some(reads) = reply {
+                return Ok(reads);
             }
         }
     }

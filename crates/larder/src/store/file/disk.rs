@@ -21,7 +21,7 @@ use crate::envelope::{self, MAX_ENTRY_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::host::Ledger;
-use crate::store::{Change, Condition, Entry, Expiry, Write};
+use crate::store::{Change, Condition, Entry, Examined, Expiry, Read, Write};
 use crate::tag::Verdict;
 
 /// How often an operation starts anew because its directory went away.
@@ -66,40 +66,46 @@ impl Disk {
     }
 
     /// Reads an entry without a lock; a damaged file is a miss and moved aside.
-    pub(super) fn get(
-        &self,
-        namespace: Digest,
-        key: &[u8],
-        effort: Effort<'_>,
-    ) -> Attempt<Option<Entry>> {
+    pub(super) fn get(&self, namespace: Digest, key: &[u8], effort: Effort<'_>) -> Attempt<Read> {
         let address = Address::new(namespace, key);
         match record::read(&self.layout, &address, key, effort)? {
-            Found::Whole(entry) if envelope::is_load(&entry.value) => Ok(None),
-            Found::Whole(entry) => self.valid(namespace, entry, effort),
-            Found::Missing => Ok(None),
+            Found::Whole(entry) if envelope::is_load(&entry.value) => Ok(Read::Absent),
+            Found::Whole(entry) => self.judged(namespace, entry, effort),
+            Found::Missing => Ok(Read::Absent),
             Found::Damaged => {
                 self.set_aside(&address, key, effort);
-                Ok(None)
+                Ok(Read::Absent)
             }
         }
     }
 
-    /// Returns an entry if it is neither expired nor invalid, and notes whether it is stale.
-    fn valid(
+    /// Looks at what is under a key, valid or not, and leaves a damaged file where it is.
+    pub(super) fn examine(
         &self,
         namespace: Digest,
-        mut entry: Entry,
+        key: &[u8],
         effort: Effort<'_>,
-    ) -> Attempt<Option<Entry>> {
-        if is_due(entry.expires_at_ms, self.clock.now_ms()) {
+    ) -> Attempt<Option<Examined>> {
+        let address = Address::new(namespace, key);
+        let Some((value, expires_at_ms)) = record::read_any(&self.layout, &address, key, effort)?
+        else {
             return Ok(None);
+        };
+        let found = Examined::new(value, expires_at_ms);
+        self.examine_registers(namespace, found, effort).map(Some)
+    }
+
+    /// Returns an entry if it is neither expired nor invalid, and notes whether it is stale.
+    fn judged(&self, namespace: Digest, mut entry: Entry, effort: Effort<'_>) -> Attempt<Read> {
+        if is_due(entry.expires_at_ms, self.clock.now_ms()) {
+            return Ok(Read::Absent);
         }
         match self.judge(namespace, &entry.value, effort)? {
-            Verdict::Invalid => return Ok(None),
+            Verdict::Invalid => return Ok(Read::Invalid),
             Verdict::Stale => entry.is_stale = true,
             Verdict::Valid => {}
         }
-        Ok(Some(entry))
+        Ok(Read::Entry(entry))
     }
 
     /// Moves a damaged file aside, unless a writer is about to replace it anyway.
@@ -146,7 +152,10 @@ impl Disk {
         effort: Effort<'_>,
     ) -> Attempt<Option<Entry>> {
         match record::read(&self.layout, address, key, effort)? {
-            Found::Whole(entry) => self.valid(address.namespace, entry, effort),
+            Found::Whole(entry) => {
+                let read = self.judged(address.namespace, entry, effort)?;
+                Ok(read.entry())
+            }
             Found::Missing => Ok(None),
             Found::Damaged => {
                 self.quarantine(held, address)?;

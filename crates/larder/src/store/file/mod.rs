@@ -65,8 +65,9 @@ use self::leases::Leases;
 use self::name::Digest;
 use self::offload::{give_up, offload};
 use super::{
-    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, Register,
-    RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    Capabilities, Change, Condition, Entry, Examined, Expiry, Invalidated, Invalidation, Read,
+    Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    reading,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -182,7 +183,7 @@ fn read_all<K: AsRef<[u8]>>(
     namespace: Digest,
     keys: &[K],
     effort: Effort<'_>,
-) -> Attempt<Vec<Option<Entry>>> {
+) -> Attempt<Vec<Read>> {
     let read = |key: &K| {
         let key = key.as_ref();
         disk.get(namespace, key, effort)
@@ -206,6 +207,7 @@ impl Store for File {
             sorted_sets: true,
             tags: true,
             tag_listing: true,
+            examination: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -220,6 +222,10 @@ impl Store for File {
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        self.read_many(namespace, keys).await.map(reading::entries)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
         let namespace = Digest::of(namespace.as_bytes());
         if keys.len() <= MAX_BRIEF_READS {
             match read_all(&self.disk, namespace, keys, Effort::BRIEF) {
@@ -372,6 +378,15 @@ impl Store for File {
             Ok(disk.scan(namespace, &Glob::all(), cursor.as_ref(), of)?)
         })
         .await
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        let namespace = Digest::of(namespace.as_bytes());
+        let owned = key.to_vec();
+        let examined = offload(&self.disk, move |disk, effort| {
+            disk.examine(namespace, &owned, effort)
+        });
+        examined.await.map_err(|error| error.key(key))
     }
 
     async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {

@@ -122,6 +122,28 @@ pub(super) fn read(
     Ok(Found::Whole(Entry::new(value, expires_at_ms)))
 }
 
+/// Reads whatever is at the place of a key, with its expiry: the bytes of the entry, intact or not, or the whole of a file
+/// whose head is damaged. A file of another key (equal hash) is nothing.
+pub(super) fn read_any(
+    layout: &Layout,
+    address: &Address,
+    key: &[u8],
+    effort: Effort<'_>,
+) -> Attempt<Option<(Bytes, Option<u64>)>> {
+    let bytes = match read_file(layout, &layout.entry_path(address), effort)? {
+        Found::Missing | Found::Damaged => return Ok(None),
+        Found::Whole(bytes) => Bytes::from(bytes),
+    };
+    let Some(head) = Head::parse(&bytes, bytes.len() as u64) else {
+        return Ok(Some((bytes, None)));
+    };
+    if head.key != key || head.namespace != address.namespace {
+        return Ok(None);
+    }
+    let value = bytes.slice(FIXED_BYTES + key.len()..);
+    Ok(Some((value, head.expires_at_ms)))
+}
+
 /// Reads a file of ours as it is.
 pub(super) fn read_file(
     layout: &Layout,

@@ -22,7 +22,9 @@ use super::register::Kept;
 use super::replace::{Over, Temp};
 use crate::envelope;
 use crate::store::tidy::is_suspected;
-use crate::store::{Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, Stamp, verdict};
+use crate::store::{
+    Examined, Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, Stamp, verdict,
+};
 use crate::tag::{Nonces, Verdict};
 
 /// Registers are kept so much longer than they need be, so that not every use writes.
@@ -56,6 +58,25 @@ impl Disk {
             present.map(|kept| kept.nonces)
         });
         failed.into_inner().map_or(Ok(verdict), Err)
+    }
+
+    /// Compares the stamps of what is under a key with the registers.
+    pub(super) fn examine_registers(
+        &self,
+        namespace: Digest,
+        found: Examined,
+        effort: Effort<'_>,
+    ) -> Attempt<Examined> {
+        let failed = RefCell::new(None);
+        let examined = found.judged(|register| {
+            let present = self.read_register(namespace, register, effort);
+            let present = present.unwrap_or_else(|fault| {
+                failed.replace(Some(fault));
+                None
+            });
+            present.map(|kept| kept.nonces)
+        });
+        failed.into_inner().map_or(Ok(examined), Err)
     }
 
     /// Reads a register; a damaged one is absent.

@@ -26,8 +26,9 @@ use self::registers::Registers;
 use self::shard::{Lookup, Shard, SlotKey, entry_weight, is_live};
 use super::janitor::Janitor;
 use super::{
-    Capabilities, Change, Condition, Entry, Expiry, Invalidated, Invalidation, Register,
-    RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    Capabilities, Change, Condition, Entry, Examined, Expiry, Invalidated, Invalidation, Read,
+    Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    reading,
 };
 use crate::clock::Clock;
 use crate::envelope;
@@ -191,19 +192,28 @@ impl Inner {
         lock(&self.shards[index as usize])
     }
 
-    fn get(&self, lookup: &Lookup<'_>, now_ms: u64) -> Option<Entry> {
+    fn get(&self, lookup: &Lookup<'_>, now_ms: u64) -> Read {
         let shard = self.shard(lookup);
-        let entry = shard.entries.get(lookup)?;
-        if !is_live(entry, now_ms) || envelope::is_load(&entry.value) {
-            return None;
-        }
+        let live = shard.entries.get(lookup);
+        let live = live.filter(|entry| is_live(entry, now_ms) && !envelope::is_load(&entry.value));
+        let Some(entry) = live else {
+            return Read::Absent;
+        };
         match self.registers.verdict(lookup.namespace, &entry.value) {
-            Verdict::Invalid => None,
-            verdict => Some(Entry {
+            Verdict::Invalid => Read::Invalid,
+            verdict => Read::Entry(Entry {
                 is_stale: verdict == Verdict::Stale,
                 ..entry.clone()
             }),
         }
+    }
+
+    /// Returns what is under a key, however it may be judged.
+    fn examine(&self, lookup: &Lookup<'_>) -> Option<Examined> {
+        let shard = self.shard(lookup);
+        let entry = shard.entries.peek(lookup)?;
+        let found = Examined::new(entry.value.clone(), entry.expires_at_ms);
+        Some(self.registers.examine(lookup.namespace, found))
     }
 
     /// Returns the entry under a key, or the mark of a load, if it is neither expired nor invalid.
@@ -363,6 +373,7 @@ impl Store for Memory {
             sorted_sets: true,
             tags: true,
             tag_listing: true,
+            examination: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -377,6 +388,10 @@ impl Store for Memory {
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        self.read_many(namespace, keys).await.map(reading::entries)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
         let namespace = self.inner.namespace_id(namespace);
         let now_ms = self.inner.clock.now_ms();
         let get = |key: &&[u8]| self.inner.get(&Lookup { namespace, key }, now_ms);
@@ -449,6 +464,11 @@ impl Store for Memory {
         let namespace = self.inner.namespace_id(namespace);
         self.inner
             .scan(namespace, &Listed::By(register), cursor, limit)
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        let namespace = self.inner.namespace_id(namespace);
+        Ok(self.inner.examine(&Lookup { namespace, key }))
     }
 
     async fn tidy(
@@ -544,7 +564,7 @@ mod tests {
                         key: b"k",
                     };
                     assert!(
-                        inner.get(&lookup, 0).is_some(),
+                        inner.get(&lookup, 0) != Read::Absent,
                         "namespace {n} lost its entry"
                     );
                 }

@@ -9,8 +9,8 @@ use crate::envelope;
 use crate::glob::Glob;
 use crate::store::tidy::outliving;
 use crate::store::{
-    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement, Stamp,
-    verdict,
+    Examined, Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement,
+    Stamp, verdict,
 };
 use crate::tag::{Nonces, Verdict};
 
@@ -64,6 +64,15 @@ impl Registers {
             kept.map(|kept| kept.nonces)
         };
         verdict(entry, live)
+    }
+
+    /// Compares the stamps of what is under a key with the registers.
+    pub(super) fn examine(&self, namespace: u64, found: Examined) -> Examined {
+        let table = self.read();
+        found.judged(|name| {
+            let kept = table.registers.get(&(namespace, name.clone()));
+            kept.map(|kept| kept.nonces)
+        })
     }
 
     /// Keeps the registers of an entry that is being written for longer than the entry.

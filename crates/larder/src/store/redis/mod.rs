@@ -14,6 +14,7 @@
 mod builder;
 mod combine;
 mod counter;
+mod examine;
 mod frame;
 mod keys;
 mod known;
@@ -53,9 +54,9 @@ use self::spaces::Spaces;
 use self::tags::Target;
 use super::known::Known;
 use super::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, NodeStatus,
-    Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply, Stamp, StampedPut,
-    Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
+    NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply,
+    Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -229,6 +230,7 @@ impl Store for Redis {
             native_sorted_sets: true,
             tags: true,
             tag_listing: true,
+            examination: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -243,6 +245,10 @@ impl Store for Redis {
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
         self.inner.get_many(namespace, keys).await.map_err(named)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
+        self.inner.read_many(namespace, keys).await.map_err(named)
     }
 
     async fn write_many(&self, namespace: &Namespace, writes: &[Write<'_>]) -> Result<Vec<bool>> {
@@ -389,6 +395,10 @@ impl Store for Redis {
         };
         let page = self.inner.scan(namespace, wanted, cursor, limit).await;
         page.map_err(named)
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        self.inner.examine(namespace, key).await.map_err(named)
     }
 
     async fn tidy(

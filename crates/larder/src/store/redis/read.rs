@@ -15,7 +15,7 @@ use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
 use crate::redis_conn::Call;
-use crate::store::{Entry, Register, verdict};
+use crate::store::{Entry, Read, Register, reading, verdict};
 use crate::tag::{Nonces, Verdict};
 
 /// Keys of one `MGET`.
@@ -39,9 +39,11 @@ pub(super) struct Met {
     life: Stamp,
     /// It depends on a register that was not read with it: whether it is valid remains to be seen.
     is_open: bool,
+    /// A register has made it invalid.
+    is_invalid: bool,
 }
 
-/// An entry that is not invalid as far as anybody looked, if there is one.
+/// An entry, if there is one.
 pub(super) type Found = Option<Met>;
 
 /// What a register holds.
@@ -56,11 +58,11 @@ pub(super) struct Held {
 pub(super) type Seen = HashMap<(usize, Register), Held>;
 
 impl Inner {
-    pub(super) async fn get_many(
+    pub(super) async fn read_many(
         self: &Arc<Self>,
         namespace: &Namespace,
         keys: &[&[u8]],
-    ) -> Result<Vec<Option<Entry>>> {
+    ) -> Result<Vec<Read>> {
         self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
         let mut found = match keys {
@@ -71,16 +73,28 @@ impl Inner {
         if found.iter().flatten().any(|met| met.is_open) {
             self.settle(namespace, keys, &mut found).await?;
         }
-        let mut entries = Vec::with_capacity(keys.len());
+        let mut reads = Vec::with_capacity(keys.len());
         for (met, key) in found.into_iter().zip(keys) {
-            entries.push(match met {
+            reads.push(match met {
+                None => Read::Absent,
+                Some(met) if met.is_invalid => Read::Invalid,
                 Some(met) if met.kind == Kind::SortedSet => {
-                    self.whole_set(namespace, &space, key, &met.entry).await?
+                    let whole = self.whole_set(namespace, &space, key, &met.entry).await?;
+                    Read::from(whole)
                 }
-                met => met.map(|met| met.entry),
+                Some(met) => Read::Entry(met.entry),
             });
         }
-        Ok(entries)
+        Ok(reads)
+    }
+
+    pub(super) async fn get_many(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Entry>>> {
+        let reads = self.read_many(namespace, keys).await?;
+        Ok(reading::entries(reads))
     }
 
     /// Returns what to read of an entry.
@@ -163,8 +177,8 @@ impl Inner {
         let mut entries = entries.into_iter();
         let found = asked.iter().map(|asked| {
             let met = live(entries.next()?, register.as_ref())?;
-            let met = judged(met, &seen)?;
-            if met.is_open || !asked.registers.is_empty() {
+            let met = judged(met, &seen);
+            if !met.is_invalid && (met.is_open || !asked.registers.is_empty()) {
                 self.known.learn_from(&asked.entry, &met.entry.value);
             }
             Some(met)
@@ -195,11 +209,9 @@ impl Inner {
             let Some(met) = found.as_mut().filter(|met| met.is_open) else {
                 continue;
             };
+            met.is_open = false;
             let live = |name: &Register| seen.get(&(bucket(index), name.clone()))?.of(met.life);
-            match verdict(&met.entry.value, live) {
-                Verdict::Invalid => *found = None,
-                verdict => met.entry.is_stale = verdict == Verdict::Stale,
-            }
+            met.judge(verdict(&met.entry.value, live));
         }
         Ok(())
     }
@@ -312,23 +324,30 @@ fn live(frame: Value, register: Option<&Value>) -> Option<Met> {
         life: frame.stamp,
         entry: frame.into_entry()?,
         is_open: false,
+        is_invalid: false,
     })
 }
 
 /// Judges an entry by the registers that were read with it.
-fn judged(mut met: Met, seen: &HashMap<&Register, Option<Held>>) -> Option<Met> {
+fn judged(mut met: Met, seen: &HashMap<&Register, Option<Held>>) -> Met {
     if !envelope::has_stamps(&met.entry.value) {
-        return Some(met);
+        return met;
     }
     let registers = envelope::registers(&met.entry.value);
     met.is_open = registers.iter().any(|name| !seen.contains_key(name));
     if met.is_open {
-        return Some(met);
+        return met;
     }
     let live = |name: &Register| seen.get(name).copied().flatten()?.of(met.life);
-    let verdict = verdict(&met.entry.value, live);
-    met.entry.is_stale = verdict == Verdict::Stale;
-    (verdict != Verdict::Invalid).then_some(met)
+    met.judge(verdict(&met.entry.value, live));
+    met
+}
+
+impl Met {
+    fn judge(&mut self, verdict: Verdict) {
+        self.is_invalid = verdict == Verdict::Invalid;
+        self.entry.is_stale = verdict == Verdict::Stale;
+    }
 }
 
 /// Returns the elements of a reply.

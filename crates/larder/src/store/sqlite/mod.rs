@@ -35,8 +35,9 @@ use self::writer::Writer;
 use super::host::Ledger;
 use super::janitor::Janitor;
 use super::{
-    Capabilities, Entry, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Register,
-    RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Read,
+    Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    reading,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,8 +57,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Tags
 /// A register is a row, which a read of an entry that depends on it looks up. To list the keys of a tag is to look at all
-/// entries that have tags. Entries that were invalidated are removed by and by, and registers once nothing needs them;
-/// those of entries that never expire stay until a cleanup finds that nothing carries them, or nothing else is left to evict.
+/// entries that have tags. Entries that were invalidated are removed after a minute, at once when the file is nearly full,
+/// and registers once nothing needs them; those of entries that never expire stay until a cleanup finds that nothing
+/// carries them, or nothing else is left to evict.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
@@ -256,6 +258,7 @@ impl Store for Sqlite {
             sorted_sets: true,
             tags: true,
             tag_listing: true,
+            examination: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -270,16 +273,20 @@ impl Store for Sqlite {
     }
 
     async fn get_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Option<Entry>>> {
+        self.read_many(namespace, keys).await.map(reading::entries)
+    }
+
+    async fn read_many(&self, namespace: &Namespace, keys: &[&[u8]]) -> Result<Vec<Read>> {
         let now_ms = self.inner.upkeep.clock.now_ms();
         if keys.len() <= MAX_INLINE_KEYS {
-            let read = |connection: &_| readers::get_many(connection, namespace, keys, now_ms);
+            let read = |connection: &_| readers::read_many(connection, namespace, keys, now_ms);
             return self.inner.upkeep.readers.read(read);
         }
         let namespace = namespace.clone();
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
         self.read_aside(move |connection, now_ms| {
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            readers::get_many(connection, &namespace, &keys, now_ms)
+            readers::read_many(connection, &namespace, &keys, now_ms)
         })
         .await
     }
@@ -385,6 +392,11 @@ impl Store for Sqlite {
             limit,
         })
         .await
+    }
+
+    async fn examine(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<Examined>> {
+        let read = |connection: &_| readers::examine(connection, namespace, key);
+        self.inner.upkeep.readers.read(read)
     }
 
     async fn count(&self, namespace: &Namespace, pattern: &Glob) -> Result<u64> {

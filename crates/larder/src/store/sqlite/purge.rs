@@ -1,9 +1,10 @@
 //! Removes entries that were invalidated, some at a time, after registers were.
 //!
 //! Nobody can read them, so this only gives their room back; those that another process invalidated are its own to
-//! remove, and what is missed expires, is evicted or is met by the next walk.
+//! remove, and what is missed expires, is evicted or is met by the next walk. For a while they are left, unless the room
+//! is needed, so that whoever asks why a read missed can be told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::tag::Verdict;
 const BATCH_ROWS: i64 = 256;
 /// Batches in one run of the upkeep.
 const MAX_BATCHES: usize = 4;
+/// How long entries are left after they were invalidated.
+pub(super) const REST_MS: u64 = 60_000;
 
 const NEXT: &str = "SELECT ns, key, head FROM entries INDEXED BY entries_with_head \
     WHERE head IS NOT NULL AND (ns, key) > (?1, ?2) ORDER BY ns, key LIMIT ?3";
@@ -44,24 +47,38 @@ type Position = (i64, Vec<u8>);
 /// A walk over all entries that depend on something.
 #[derive(Debug, Default)]
 pub(super) struct Purge {
-    is_requested: AtomicBool,
+    /// When the next walk begins, by the monotonic clock; 0: nobody has asked for one.
+    due_ms: AtomicU64,
     /// The last entry that was judged, while a walk is under way.
     position: Mutex<Option<Position>>,
 }
 
 impl Purge {
-    /// Asks for a walk, or for another one after that which is under way.
-    pub(super) fn request(&self) {
-        self.is_requested.store(true, Ordering::Release);
+    /// Asks for a walk some time from now, or for another one after that which is under way.
+    pub(super) fn request(&self, now_ms: u64) {
+        let due_ms = now_ms.saturating_add(REST_MS);
+        // Whoever asked first decides, so that constant invalidations do not put it off for ever.
+        let _ = self
+            .due_ms
+            .compare_exchange(0, due_ms.max(1), Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Walks on for a bounded time.
-    pub(super) fn run(&self, readers: &Readers, writer: &Writer) -> Result<()> {
+    /// Begins a walk if it is due, or asked for and `is_urgent`; then walks on for a bounded time.
+    pub(super) fn run(
+        &self,
+        readers: &Readers,
+        writer: &Writer,
+        now_ms: u64,
+        is_urgent: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         if position.is_none() {
-            if !self.is_requested.swap(false, Ordering::AcqRel) {
+            let due_ms = self.due_ms.load(Ordering::Acquire);
+            if due_ms == 0 || (due_ms > now_ms && !is_urgent()?) {
                 return Ok(());
             }
+            // Before the walk, so that whoever invalidates meanwhile asks for another.
+            self.due_ms.store(0, Ordering::Release);
             *position = Some((i64::MIN, Vec::new()));
         }
         for _ in 0..MAX_BATCHES {

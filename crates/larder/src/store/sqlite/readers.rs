@@ -16,7 +16,7 @@ use crate::envelope;
 use crate::error::Result;
 use crate::glob::Glob;
 use crate::key::{Key, Namespace};
-use crate::store::{Entry, Register, ScanPage, ScannedKey};
+use crate::store::{Entry, Examined, Read, Register, ScanPage, ScannedKey};
 use crate::tag::Verdict;
 
 /// Idle connections kept; more are opened under load and closed after it.
@@ -105,20 +105,21 @@ impl Readers {
 }
 
 /// Reads entries that are live at `now_ms`; several keys see one state of the database.
-pub(super) fn get_many(
+pub(super) fn read_many(
     connection: &Connection,
     namespace: &Namespace,
     keys: &[&[u8]],
     now_ms: u64,
-) -> rusqlite::Result<Vec<Option<Entry>>> {
+) -> rusqlite::Result<Vec<Read>> {
     let snapshot = if keys.len() > 1 {
         Some(connection.unchecked_transaction()?)
     } else {
         None
     };
     let read = |key: &&[u8]| {
-        let present = present(connection, namespace, key, now_ms)?;
-        Ok(present.filter(|entry| !envelope::is_load(&entry.value)))
+        let found = find(connection, namespace, key)?;
+        let entry = found.filter(|(entry, _)| !envelope::is_load(&entry.value));
+        judged(connection, entry, now_ms)
     };
     let entries = keys.iter().map(read).collect();
     if let Some(snapshot) = snapshot {
@@ -128,16 +129,43 @@ pub(super) fn get_many(
 }
 
 /// Reads the entry of a key, or the mark of a load, if it is neither expired nor invalid.
-///
-/// Without a snapshot, its registers may be read later than it: one that still has the number that the entry knows had
-/// it all the time, since no number comes back.
 pub(super) fn present(
     connection: &Connection,
     namespace: &Namespace,
     key: &[u8],
     now_ms: u64,
 ) -> rusqlite::Result<Option<Entry>> {
-    let row = connection
+    let found = find(connection, namespace, key)?;
+    judged(connection, found, now_ms).map(Read::entry)
+}
+
+/// Judges what was found under a key.
+///
+/// Without a snapshot, its registers may be read later than it: one that still has the number that the entry knows had
+/// it all the time, since no number comes back.
+fn judged(
+    connection: &Connection,
+    found: Option<(Entry, i64)>,
+    now_ms: u64,
+) -> rusqlite::Result<Read> {
+    let Some((mut entry, ns)) = found.filter(|(entry, _)| is_live(entry, now_ms)) else {
+        return Ok(Read::Absent);
+    };
+    match registers::judge(connection, ns, &entry.value)? {
+        Verdict::Invalid => return Ok(Read::Invalid),
+        Verdict::Stale => entry.is_stale = true,
+        Verdict::Valid => {}
+    }
+    Ok(Read::Entry(entry))
+}
+
+/// Finds what is under a key, however it may be judged, and the id of its namespace.
+fn find(
+    connection: &Connection,
+    namespace: &Namespace,
+    key: &[u8],
+) -> rusqlite::Result<Option<(Entry, i64)>> {
+    connection
         .prepare_cached(GET)?
         .query_row(params![namespace.as_bytes(), key], |row| {
             let value = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
@@ -145,16 +173,20 @@ pub(super) fn present(
             let entry = Entry::new(value, expires_at.map(|at| at as u64));
             Ok((entry, row.get::<_, i64>(2)?))
         })
-        .optional()?;
-    let Some((mut entry, ns)) = row.filter(|(entry, _)| is_live(entry, now_ms)) else {
+        .optional()
+}
+
+/// Looks at what is under a key, valid or not.
+pub(super) fn examine(
+    connection: &Connection,
+    namespace: &Namespace,
+    key: &[u8],
+) -> rusqlite::Result<Option<Examined>> {
+    let Some((entry, ns)) = find(connection, namespace, key)? else {
         return Ok(None);
     };
-    match registers::judge(connection, ns, &entry.value)? {
-        Verdict::Invalid => return Ok(None),
-        Verdict::Stale => entry.is_stale = true,
-        Verdict::Valid => {}
-    }
-    Ok(Some(entry))
+    let found = Examined::new(entry.value, entry.expires_at_ms);
+    registers::examine(connection, ns, found).map(Some)
 }
 
 fn is_live(entry: &Entry, now_ms: u64) -> bool {

@@ -12,8 +12,8 @@ use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::store::tidy::outliving;
 use crate::store::{
-    Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement, Stamp,
-    verdict,
+    Examined, Invalidation, MIN_REGISTER_MS, REGISTER_GRACE_MS, Register, RegisterPage, Retirement,
+    Stamp, verdict,
 };
 use crate::tag::{Nonces, Verdict};
 
@@ -87,6 +87,24 @@ pub(super) fn judge(connection: &Connection, ns: i64, entry: &Bytes) -> rusqlite
         found.map(|kept| kept.nonces)
     });
     failed.map_or(Ok(verdict), Err)
+}
+
+/// Compares the stamps of what is under a key of this namespace with the registers.
+pub(super) fn examine(
+    connection: &Connection,
+    ns: i64,
+    found: Examined,
+) -> rusqlite::Result<Examined> {
+    let mut statement = connection.prepare_cached(FIND)?;
+    let mut failed = None;
+    let examined = found.judged(|register| {
+        let kept = find(&mut statement, ns, register).unwrap_or_else(|error| {
+            failed = Some(error);
+            None
+        });
+        kept.map(|kept| kept.nonces)
+    });
+    failed.map_or(Ok(examined), Err)
 }
 
 /// Returns the stamps of registers if all of them are there and kept for long enough; for readers.

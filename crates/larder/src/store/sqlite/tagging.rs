@@ -152,7 +152,8 @@ impl Sqlite {
             other => return Err(unexpected(&other)),
         };
         if how == Invalidation::Hard && had.contains(&true) {
-            self.inner.upkeep.purge.request();
+            let now_ms = self.inner.upkeep.clock.monotonic_ms();
+            self.inner.upkeep.purge.request(now_ms);
         }
         Ok(Invalidated {
             had,

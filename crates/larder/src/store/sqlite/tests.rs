@@ -134,7 +134,8 @@ async fn registers_past_their_time_go_and_those_in_use_stay() {
 #[tokio::test]
 async fn invalid_entries_are_removed_by_the_upkeep() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir);
+    let time = ManualClock::new();
+    let store = open_at(&dir, &time);
     for n in 0..600_u32 {
         let tags = [tag(["gone", "kept"][n as usize % 2])];
         put(&store, &n.to_be_bytes(), &tags, Expiry::Never).await;
@@ -142,9 +143,29 @@ async fn invalid_entries_are_removed_by_the_upkeep() {
     put(&store, b"untagged", &[], Expiry::Never).await;
     assert!(invalidate(&store, "gone", Invalidation::Hard).await);
     assert_eq!(store.count(&space(), &Glob::all()).await.unwrap(), 301);
+    time.advance(Duration::from_millis(purge::REST_MS - 1));
+    assert!(!invalidate(&store, "never", Invalidation::Hard).await);
+    store.inner.upkeep.run();
+    assert_eq!(rows(&store, "entries"), 601, "whoever asks can be told");
+    time.advance(Duration::from_millis(1));
     store.inner.upkeep.run();
     assert_eq!(rows(&store, "entries"), 301);
     assert_eq!(store.count(&space(), &Glob::all()).await.unwrap(), 301);
+}
+
+#[tokio::test]
+async fn invalid_entries_are_removed_at_once_when_room_is_short() {
+    let dir = TempDir::new().unwrap();
+    let builder = Sqlite::builder(dir.path().join("cache.db")).max_bytes(MIN_MAX_BYTES);
+    let store = builder.clock(ManualClock::new().clock()).build().unwrap();
+    let mut n = 0_u32;
+    while store.inner.upkeep.used_bytes().unwrap() <= MIN_MAX_BYTES / 100 * 76 {
+        put(&store, &n.to_be_bytes(), &[tag("gone")], Expiry::Never).await;
+        n += 1;
+    }
+    assert!(invalidate(&store, "gone", Invalidation::Hard).await);
+    store.inner.upkeep.run();
+    assert_eq!(rows(&store, "entries"), 0);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const BATCH_ROWS: i64 = 256;
 const MAX_BATCHES: usize = 64;
 /// After an eviction the store is this part of its bound, so that not every write evicts.
 const EVICT_TO_PERCENT: u64 = 95;
+/// From this part of its bound on, what was invalidated gives its room back at once.
+const TIGHT_PERCENT: u64 = 75;
 /// The log is moved into the file after so many bytes of writes.
 pub(super) const CHECKPOINT_BYTES: u64 = 4 << 20;
 
@@ -78,7 +80,7 @@ impl Upkeep {
             self.reclaim()?;
             self.sweep(BATCH_ROWS as usize * MAX_BATCHES)?;
             self.prune_registers()?;
-            self.purge.run(&self.readers, &self.writer)?;
+            self.purge()?;
             self.evict()?;
             self.checkpoint()?;
             self.ledger.sweep_owners();
@@ -162,6 +164,14 @@ impl Upkeep {
             self.writer.maintain(prune)?;
         }
         Ok(())
+    }
+
+    /// Removes what was invalidated a while ago; at once, if the file is nearly full.
+    fn purge(&self) -> Result<()> {
+        let is_tight = || Ok(self.used_bytes()? > self.max_bytes / 100 * TIGHT_PERCENT);
+        let now_ms = self.clock.monotonic_ms();
+        self.purge
+            .run(&self.readers, &self.writer, now_ms, is_tight)
     }
 
     fn reclaim(&self) -> Result<()> {

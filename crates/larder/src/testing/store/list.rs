@@ -190,6 +190,17 @@ macro_rules! __each_store_law {
                 stamped_puts_expire
                 stamps_of_before_are_dead
             }
+            tags_examined {
+                absent_keys_show_nothing
+                cleared_entries_are_told_from_others
+                damage_is_shown_as_it_is
+                invalid_entries_show_the_registers_to_blame
+                loads_under_way_are_shown
+                looking_changes_nothing
+                reads_tell_the_invalid_from_the_absent
+                stale_entries_show_the_registers_to_blame
+                valid_entries_show_no_fault
+            }
             tags_listings {
                 foreign_cursors_of_tags_are_harmless
                 invalidated_registers_are_not_listed

@@ -29,6 +29,7 @@ pub mod rankings;
 pub mod semaphores;
 pub mod sorted_sets;
 pub mod tags_entries;
+pub mod tags_examined;
 pub mod tags_listings;
 pub mod tags_loads;
 pub mod tags_races;
