@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::flight::{Outcome, Pilot};
+use super::landing::Loaded;
 use super::loader::{Decisions, LoadContext, is_none, run_loader};
-use super::loading::{Begun, Loaded, Loading};
+use super::loading::{Begun, Loading};
 use super::put::Prepared;
 use super::remember::LoadOptions;
 use super::stats::Counter;

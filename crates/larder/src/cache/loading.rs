@@ -8,7 +8,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -16,8 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::flight::Standing;
-use super::inflight::{Commit, Marker};
-use super::put::Prepared;
+use super::inflight::Marker;
 use super::remember::LoadOptions;
 use super::stampede::Patience;
 use super::stats::Counter;
@@ -33,22 +31,13 @@ use crate::tag;
 const RENEW_PART: u32 = 3;
 /// A load that takes longer than this loses its place: its loader may be stuck for good.
 const LONGEST_LOAD: Duration = Duration::from_secs(15 * 60);
-/// When it is tried to take back marks that an error may have left.
-const UNMARK_AFTER: [Duration; 4] = [
-    Duration::from_millis(20),
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-];
-/// More such attempts are not made at a time: those marks end with their leases.
-const MAX_UNMARKING: usize = 1000;
 /// For how many keys it is remembered which tags their loaders named.
 pub(super) const LEARNT_KEYS: usize = 1 << 16;
 
 /// A load that has begun.
 #[derive(Debug)]
 pub(super) struct Loading {
-    right: Right,
+    pub(super) right: Right,
     stamps: Vec<Stamp>,
     /// What [`Register::any`] held at the beginning.
     any: Option<Stamp>,
@@ -56,7 +45,7 @@ pub(super) struct Loading {
 
 /// What a load may store over.
 #[derive(Debug, Clone, Copy)]
-enum Right {
+pub(super) enum Right {
     /// Its own mark.
     Mark(u64),
     /// The entry with this write id, which is of no use to whoever loads.
@@ -74,7 +63,7 @@ enum Right {
 /// What tells whether anything has overtaken a load since it began.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
-    right: Right,
+    pub(super) right: Right,
     stamps: Vec<Stamp>,
     any: Option<Stamp>,
 }
@@ -104,15 +93,6 @@ impl<V> Begun<V> {
 
 /// A key of a flight, with what watches it.
 pub(super) type Flying<'a, 'm> = (&'a [u8], &'a Marker<'m>, Arc<Standing>);
-
-/// A load that has ended.
-pub(super) struct Loaded<'a, 'm> {
-    pub(super) key: &'a [u8],
-    pub(super) marker: &'a Marker<'m>,
-    pub(super) loading: &'a Loading,
-    /// What is to be stored, if anything is.
-    pub(super) value: Option<Prepared>,
-}
 
 impl Loading {
     fn with(right: Right) -> Self {
@@ -470,10 +450,8 @@ impl Inner {
             .map(|stamp| Register::new(stamp.kind, &stamp.name));
         let names: Vec<_> = names.collect();
         let now = self.store.capture(&self.namespace, key, &names).await?;
-        let all = stamps.iter().zip(&now);
-        Ok(all
-            .map(|(then, now)| then.hard == now.hard)
-            .all(|same| same))
+        let mut all = stamps.iter().zip(&now);
+        Ok(all.all(|(then, now)| then.hard == now.hard))
     }
 
     /// Makes a value depend on tags that its loader named. `false`: it is not known whether one of them was invalidated
@@ -501,117 +479,6 @@ impl Inner {
         let any = captured.pop();
         loading.stamps.extend(captured);
         Ok(any.is_some() && any == loading.any)
-    }
-
-    /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back. A failure is
-    /// counted.
-    pub(super) async fn settle(self: &Arc<Self>, loaded: Vec<Loaded<'_, '_>>) {
-        let since_ms = self.clock.monotonic_ms();
-        let mut writes = Vec::with_capacity(loaded.len());
-        let (mut stored, mut sent) = (Vec::new(), Vec::new());
-        let marks = loaded
-            .iter()
-            .filter_map(|load| Some((load.key, load.loading.mark()?)));
-        let marks: Vec<_> = marks.map(|(key, token)| (Key::from(key), token)).collect();
-        for load in loaded {
-            let commit = load.value.as_ref().and_then(|_| load.marker.commit());
-            match (load.value, commit, load.loading.right) {
-                (Some(mut value), Some(commit), Right::Mark(id) | Right::Entry(id)) => {
-                    if matches!(load.loading.right, Right::Entry(_))
-                        && !load.loading.stamps.is_empty()
-                    {
-                        // The store judges what it is given; nobody would judge a local copy.
-                        value.local = None;
-                    }
-                    let expiry = Expiry::from_ttl_ms(value.ttl_ms);
-                    let put = Write::put(load.key, value.entry.clone(), expiry);
-                    writes.push(put.when(Condition::IfUnchanged(id)));
-                    sent.push(Some((load.key, load.marker, value, commit)));
-                }
-                (Some(value), Some(commit), Right::Tier) => {
-                    stored.push((load.key, load.marker, value, commit));
-                }
-                (value, _, right) => {
-                    if value.is_some() {
-                        self.counters.count(Counter::Overtaken);
-                    }
-                    if let Right::Mark(token) = right {
-                        writes.push(unmark(load.key, token));
-                        sent.push(None);
-                    }
-                }
-            }
-        }
-        let applied = match writes.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.store.write_many(&self.namespace, &writes).await,
-        };
-        match applied {
-            Ok(applied) => {
-                for (put, applied) in sent.into_iter().zip(applied) {
-                    match (put, applied) {
-                        (Some(put), true) => stored.push(put),
-                        (Some(_), false) => self.counters.count(Counter::Overtaken),
-                        (None, _) => {}
-                    }
-                }
-            }
-            Err(error) => {
-                self.unmark_later(marks, &error);
-                self.not_stored(&error);
-            }
-        }
-        self.counters.add(Counter::Set, stored.len() as u64);
-        self.keep(stored, since_ms);
-    }
-
-    /// Takes marks back in the background after an error, so that others need not wait for the end of their leases. Each is
-    /// taken back only if it is still there.
-    pub(super) fn unmark_later(self: &Arc<Self>, marks: Vec<(Key, u64)>, error: &Error) {
-        if marks.is_empty() || self.unmarking.load(SeqCst) >= MAX_UNMARKING {
-            return;
-        }
-        tracing::debug!(cache = %self.name, %error, "the marks of loads are taken back");
-        let inner = Arc::clone(self);
-        inner.unmarking.fetch_add(1, SeqCst);
-        tokio::spawn(async move {
-            for pause in UNMARK_AFTER {
-                tokio::time::sleep(pause).await;
-                let unmarks = marks
-                    .iter()
-                    .map(|(key, token)| unmark(key.as_bytes(), *token));
-                let unmarks: Vec<_> = unmarks.collect();
-                if inner
-                    .store
-                    .write_many(&inner.namespace, &unmarks)
-                    .await
-                    .is_ok()
-                {
-                    break;
-                }
-            }
-            inner.unmarking.fetch_sub(1, SeqCst);
-        });
-    }
-
-    /// Takes a mark back, so that others may load at once; else it ends with its lease.
-    pub(super) async fn unmark(&self, key: &[u8], token: u64) {
-        drop(
-            self.store
-                .write_many(&self.namespace, &[unmark(key, token)])
-                .await,
-        );
-    }
-
-    /// Puts what was stored into the local tier, unless something has overtaken it.
-    fn keep(&self, stored: Vec<(&[u8], &Marker<'_>, Prepared, Commit<'_>)>, since_ms: u64) {
-        let Some(tier) = &self.local else { return };
-        for (key, marker, prepared, _commit) in stored {
-            if let Some(value) = prepared.local {
-                let life = (prepared.ttl_ms, prepared.ttl_ms);
-                marker.if_clean(|| tier.insert(key, value, life, since_ms));
-            }
-        }
     }
 }
 
@@ -649,8 +516,4 @@ fn replaceable(entry: &Entry) -> Right {
 
 fn lease(options: &LoadOptions) -> Expiry {
     Expiry::After(duration_ms(options.stampede.lease_ttl))
-}
-
-fn unmark(key: &[u8], token: u64) -> Write<'_> {
-    Write::delete(key).when(Condition::IfUnchanged(token))
 }

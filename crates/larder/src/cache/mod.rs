@@ -15,6 +15,7 @@ mod groups;
 mod history;
 mod inflight;
 mod invalidate;
+mod landing;
 mod listing;
 mod loader;
 mod loading;

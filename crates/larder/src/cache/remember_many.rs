@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::flight::{Entered, Outcome, Pilot};
+use super::landing::Loaded;
 use super::loader::run_loader;
-use super::loading::Loaded;
 use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
