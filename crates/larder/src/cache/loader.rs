@@ -16,7 +16,7 @@ use crate::ttl::Ttl;
 /// The MessagePack form of `None`.
 const NIL: [u8; 1] = [0xc0];
 
-/// What a loader of [`Cache::remember_with`] may decide. Cheap to clone.
+/// What a loader of [`Cache::remember_with`](super::Cache::remember_with) may decide. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct LoadContext(Arc<Mutex<Decisions>>);
 

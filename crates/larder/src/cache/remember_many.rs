@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Entered, Outcome, Pilot};
+use super::flight::{Entered, Outcome, Pilot, Waiter};
 use super::landing::Loaded;
 use super::loader::run_loader;
 use super::read::Found;
@@ -169,20 +169,14 @@ impl Inner {
         let found = self.read_many::<V>(&names, options.write.schema).await?;
         let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
         let mut values: Vec<_> = found.into_iter().map(fresh).collect();
-        let (mut pilots, mut asked, mut waiters) = (Vec::new(), Vec::new(), HashMap::new());
-        // First whatever must be waited for: nobody joins a flight of this call before its load is on its way.
-        for (name, _) in names
+        let missing = names
             .iter()
             .zip(&values)
-            .filter(|(_, value)| value.is_none())
-        {
-            if !waiters.contains_key(name)
-                && let Some(waiter) = self.join::<V, E>(name.as_bytes(), &options, since).await?
-            {
-                self.counters.count(Counter::Joined);
-                waiters.insert(name.clone(), waiter);
-            }
-        }
+            .filter(|(_, value)| value.is_none());
+        let missing = missing.map(|(name, _)| name);
+        // First whatever must be waited for: nobody joins a flight of this call before its load is on its way.
+        let mut waiters = self.join_all::<V, E>(missing, &options, since).await?;
+        let (mut pilots, mut asked) = (Vec::new(), Vec::new());
         for (index, name) in names.iter().enumerate() {
             if values[index].is_some() || waiters.contains_key(name) {
                 continue;
@@ -222,6 +216,30 @@ impl Inner {
             .into_iter()
             .map(|value| value.map(Arc::unwrap_or_clone))
             .collect())
+    }
+
+    /// Joins the flights of these keys that are under way and that nothing has overtaken.
+    async fn join_all<'k, V, E>(
+        self: &Arc<Self>,
+        names: impl Iterator<Item = &'k Key>,
+        options: &LoadOptions,
+        since: u64,
+    ) -> Result<HashMap<Key, Waiter<V, E>>>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let mut waiters = HashMap::new();
+        for name in names {
+            if waiters.contains_key(name) {
+                continue;
+            }
+            if let Some(waiter) = self.join::<V, E>(name.as_bytes(), options, since).await? {
+                self.counters.count(Counter::Joined);
+                waiters.insert(name.clone(), waiter);
+            }
+        }
+        Ok(waiters)
     }
 
     /// Runs one load for several flights and lands them all.

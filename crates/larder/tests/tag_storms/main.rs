@@ -59,6 +59,7 @@ storms! {
     file: File loses,
     redis: Redis loses,
     redis_cluster: RedisCluster loses,
+    memcached: Memcached,
 }
 
 fn plan_for(kind: Kind) -> Plan {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::store::{File, Memory, Redis, RedisBuilder, Sqlite, Store};
+use larder::store::{File, Memcached, Memory, Redis, RedisBuilder, Sqlite, Store};
 
 use crate::key_sets::KeySets;
 use crate::losses::Losses;
@@ -13,6 +13,9 @@ use crate::losses::Losses;
 pub(crate) const ADDRESS: &str = "address";
 const REDIS: &str = "LARDER_TEST_REDIS_URL";
 const CLUSTER: &str = "LARDER_TEST_REDIS_CLUSTER";
+const MEMCACHED: &str = "LARDER_TEST_MEMCACHED";
+/// Storms say nothing of time limits.
+const LONG: Duration = Duration::from_secs(20);
 
 /// A store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +25,18 @@ pub(crate) enum Kind {
     File,
     Redis,
     RedisCluster,
+    Memcached,
     /// The widespread design that is wrong.
     KeySets,
 }
 
-const NAMES: [(&str, Kind); 6] = [
+const NAMES: [(&str, Kind); 7] = [
     ("memory", Kind::Memory),
     ("sqlite", Kind::Sqlite),
     ("file", Kind::File),
     ("redis", Kind::Redis),
     ("redis-cluster", Kind::RedisCluster),
+    ("memcached", Kind::Memcached),
     ("key sets", Kind::KeySets),
 ];
 
@@ -62,13 +67,20 @@ impl Kind {
                 let urls = servers.split(',').map(|server| format!("redis://{server}"));
                 connect(Redis::cluster(urls)).await
             }
+            Self::Memcached => {
+                let builder = Memcached::builder(server(MEMCACHED));
+                let builder = builder.connect_timeout(LONG).response_timeout(LONG);
+                Arc::new(builder.connect().await.unwrap())
+            }
         }
     }
 
     /// Returns what loses registers of the storm in this directory.
     pub(crate) fn losses(self, dir: &Path) -> Losses {
         match self {
-            Self::Memory | Self::KeySets => panic!("nothing gets at them from outside"),
+            Self::Memory | Self::KeySets | Self::Memcached => {
+                panic!("nothing gets at them from outside")
+            }
             Self::Sqlite => Losses::in_table(&database(dir)),
             Self::File => Losses::among_files(dir),
             Self::Redis => {
@@ -95,10 +107,9 @@ fn redis_url(dir: &Path) -> String {
     std::fs::read_to_string(dir.join(ADDRESS)).unwrap_or_else(|_| server(REDIS))
 }
 
-/// Storms say nothing of time limits, and the machine is so busy with them that servers may be found at a later attempt only.
+/// The machine is so busy with storms that servers may be found at a later attempt only.
 async fn connect(builder: RedisBuilder) -> Arc<dyn Store> {
-    let long = Duration::from_secs(20);
-    let builder = builder.connect_timeout(long).response_timeout(long);
+    let builder = builder.connect_timeout(LONG).response_timeout(LONG);
     for _ in 0..20 {
         match builder.clone().connect().await {
             Ok(store) => return Arc::new(store),
