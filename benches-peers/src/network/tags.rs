@@ -168,7 +168,9 @@ async fn fill(bare: &mut MultiplexedConnection, prefix: &str, entries: usize, ta
 async fn delete(bare: &mut MultiplexedConnection, keys: &[String], batch: usize) {
     for keys in keys.chunks(batch) {
         let mut pipe = redis::pipe();
-        keys.iter().for_each(|key| drop(pipe.del(key).ignore()));
+        for key in keys {
+            pipe.del(key).ignore();
+        }
         pipe.query_async::<()>(bare).await.expect("they are deleted");
     }
 }

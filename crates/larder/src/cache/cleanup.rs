@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_name_is_a_pattern_of_itself() -> Result<()> {
-        for name in ["a:b", "a*?[x]\\", "[", ""] {
+        for name in ["a:b", "a*?[x]\\", "["] {
             let glob = Glob::new(escaped(name))?;
             assert!(glob.matches(name.as_bytes()) && !glob.matches(b"a:bx"));
         }

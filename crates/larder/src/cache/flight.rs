@@ -429,6 +429,14 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
         &self.key
     }
 
+    /// Returns whether this process has no other flight of the key: of another type, or another schema version.
+    pub(super) fn is_alone(&self) -> bool {
+        let this = Arc::as_ptr(&self.flight).cast::<()>();
+        let shard = self.flights.shard(&self.key);
+        let mut slots = shard.get(&self.key).into_iter().flatten();
+        slots.all(|slot| Arc::as_ptr(&slot.flight).cast::<()>() == this)
+    }
+
     pub(super) fn standing(&self) -> &Arc<Standing> {
         &self.flight.standing
     }

@@ -26,7 +26,7 @@ impl Inner {
         pilot: Pilot<V, E>,
         key: Key,
         loader: F,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) where
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
@@ -35,6 +35,10 @@ impl Inner {
     {
         let key = key.as_bytes();
         let marker = self.mark(key);
+        if !pilot.is_alone() {
+            // The mark may be that other flight's, whose value is of no use here.
+            options.stampede.enabled = false;
+        }
         let begun = self.begin_in_turn::<V>(key, &options, &marker, pilot.standing());
         let mut loading = match begun.await {
             Begun::Value(value) => return pilot.land(Ok(Some(value))),

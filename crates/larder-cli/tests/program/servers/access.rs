@@ -101,7 +101,9 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
         assert!(cache.delete("idle").await.unwrap());
         cache.invalidate_tags(["c"]).await.unwrap();
         let cleaned = cache.cleanup_tags().await.unwrap();
-        assert_eq!((cleaned.keys, cleaned.tags), (1, 3));
+        // The page, and what the emptied board has left.
+        assert!((1..=2).contains(&cleaned.keys), "{cleaned:?}");
+        assert_eq!(cleaned.tags, 3);
         cache.clear().await.unwrap();
         cache.prune(1000).await.unwrap();
         use_locks(&cache).await;
