@@ -32,6 +32,22 @@ pub(super) struct Loaded<'a, 'm> {
     pub(super) value: Option<Prepared>,
 }
 
+/// A task that takes marks back, counted until it ends, also with its runtime.
+struct Unmarking(Arc<Inner>);
+
+impl Unmarking {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        inner.unmarking.fetch_add(1, SeqCst);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Unmarking {
+    fn drop(&mut self) {
+        self.0.unmarking.fetch_sub(1, SeqCst);
+    }
+}
+
 impl Inner {
     /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back. A failure is
     /// counted.
@@ -102,9 +118,9 @@ impl Inner {
             return;
         }
         tracing::debug!(cache = %self.name, %error, "the marks of loads are taken back");
-        let inner = Arc::clone(self);
-        inner.unmarking.fetch_add(1, SeqCst);
+        let unmarking = Unmarking::begin(self);
         tokio::spawn(async move {
+            let inner = &unmarking.0;
             for pause in UNMARK_AFTER {
                 tokio::time::sleep(pause).await;
                 let unmarks = marks
@@ -120,7 +136,6 @@ impl Inner {
                     break;
                 }
             }
-            inner.unmarking.fetch_sub(1, SeqCst);
         });
     }
 

@@ -161,7 +161,12 @@ impl State {
             return;
         }
         self.epoch = epoch;
-        let targets: HashSet<Target> = self.recent.iter().map(|(_, it)| it.clone()).collect();
+        let mut targets: HashSet<Target> = self.recent.iter().map(|(_, it)| it.clone()).collect();
+        // One for all: servers may come and go many times before anything can be settled.
+        for old in self.unsettled.iter_mut().filter(|it| !it.is_new) {
+            targets.extend(old.targets.drain(..));
+        }
+        self.unsettled.retain(|it| it.is_new);
         if !targets.is_empty() {
             tracing::debug!(
                 tags = targets.len(),

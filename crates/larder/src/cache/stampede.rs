@@ -22,7 +22,6 @@ pub struct Stampede {
     pub(super) lease_ttl: Duration,
     pub(super) max_wait: Duration,
     pub(super) retry_interval: Duration,
-    pub(super) refresh_after: Option<f64>,
 }
 
 impl Default for Stampede {
@@ -32,7 +31,6 @@ impl Default for Stampede {
             lease_ttl: Duration::from_secs(10),
             max_wait: Duration::from_secs(30),
             retry_interval: Duration::from_millis(100),
-            refresh_after: None,
         }
     }
 }
@@ -50,7 +48,8 @@ impl Stampede {
     }
 
     /// How long after the last sign of life of a load another process may begin one: 100 ms to 24 h, default 10 s. A load
-    /// gives a sign of life each third of it, so it may take longer than that.
+    /// gives a sign of life each third of it, so it may take longer than that: up to 15 minutes, after which its loader
+    /// counts as stuck.
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.lease_ttl = ttl;
         self
@@ -69,12 +68,6 @@ impl Stampede {
         self
     }
 
-    /// The part of its TTL, over 0 and under 1, after which `remember` refreshes a value in the background; default never.
-    pub fn refresh_after(mut self, part: Option<f64>) -> Self {
-        self.refresh_after = part;
-        self
-    }
-
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |message| Err(Error::argument(message));
         if !(MIN_LEASE..=MAX).contains(&self.lease_ttl) {
@@ -87,12 +80,7 @@ impl Stampede {
         if !looks.contains(&self.retry_interval) {
             return refuse("retry_interval must be from 1 ms to 60 s");
         }
-        match self.refresh_after {
-            Some(part) if !(part > 0.0 && part < 1.0) => {
-                refuse("refresh_after must be over 0 and under 1")
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Returns whether callers wait for other processes at all.
@@ -177,16 +165,11 @@ mod tests {
                 Stampede::new().retry_interval(Duration::ZERO),
                 "retry_interval",
             ),
-            (Stampede::new().refresh_after(Some(1.0)), "refresh_after"),
-            (
-                Stampede::new().refresh_after(Some(f64::NAN)),
-                "refresh_after",
-            ),
         ];
         for (stampede, field) in cases {
             let error = stampede.check().unwrap_err();
             assert!(error.message().contains(field), "{error}");
         }
-        assert!(Stampede::new().refresh_after(Some(0.8)).check().is_ok());
+        assert!(Stampede::new().check().is_ok());
     }
 }

@@ -203,7 +203,8 @@ impl<V: ?Sized> Set<'_, V> {
     }
 
     /// Stores only if nothing has overtaken the snapshot, else refuses with `Conflict`; see [`Cache::snapshot`]. The entry
-    /// gets the snapshot's tags. Cost: one round trip.
+    /// gets the snapshot's tags. Cost: one round trip, and one
+    /// more if there was an entry when the snapshot with its tags was taken.
     pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = Some(snapshot);
         self

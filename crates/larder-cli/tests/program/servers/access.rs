@@ -96,14 +96,14 @@ fn use_all(home: &Home, store: RedisStore, prefix: &str) {
         assert_eq!(board.remove(["ann"]).await.unwrap(), 1);
         assert_eq!(board.remove_by_score(0.0, 9.0).await.unwrap(), 1);
         assert!(cache.delete("k").await.unwrap());
+        // What was cleared above may still be there.
+        cache.prune(1000).await.unwrap();
         cache.set("page", &1).tags(["a:b", "c"]).await.unwrap();
         cache.set("idle", &1).tags(["idle"]).await.unwrap();
         assert!(cache.delete("idle").await.unwrap());
         cache.invalidate_tags(["c"]).await.unwrap();
         let cleaned = cache.cleanup_tags().await.unwrap();
-        // The page, and what the emptied board has left.
-        assert!((1..=2).contains(&cleaned.keys), "{cleaned:?}");
-        assert_eq!(cleaned.tags, 3);
+        assert_eq!((cleaned.keys, cleaned.tags), (1, 3));
         cache.clear().await.unwrap();
         cache.prune(1000).await.unwrap();
         use_locks(&cache).await;

@@ -192,7 +192,7 @@ pub(super) const BEHAVIOUR_FIELDS: &[Field] = &[
     Field::new(
         "stampede.early_expiration.enabled",
         Kind::Bool,
-        "Refreshes a value in the background before it expires.",
+        "Refreshes a value in the background before it expires. No effect yet.",
     )
     .or("true"),
     Field::new(
