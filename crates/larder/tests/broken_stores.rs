@@ -166,6 +166,10 @@ impl Store for Broken {
         self.inner.clock()
     }
 
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn larder::store::Journal>> {
+        self.inner.journal(namespace)
+    }
+
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
         self.inner.lock_store()
     }

@@ -493,6 +493,10 @@ impl Store for Delayed {
         self.inner.retire(namespace, registers, step).await
     }
 
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn larder::store::Journal>> {
+        self.inner.journal(namespace)
+    }
+
     fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
         self.inner.lock_store()
     }

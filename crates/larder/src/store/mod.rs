@@ -15,6 +15,7 @@ mod file;
 #[cfg(any(feature = "file", feature = "sqlite"))]
 mod host;
 mod janitor;
+mod journal;
 #[cfg(any(feature = "memcached", feature = "redis"))]
 mod known;
 #[cfg(all(
@@ -49,6 +50,7 @@ use bytes::Bytes;
 
 pub use self::examine::{Examined, ExaminedRegister};
 pub use self::fallback::{Builder as FallbackBuilder, Fallback};
+pub use self::journal::{Journal, Note};
 pub use self::memory::{Builder as MemoryBuilder, Memory};
 pub use self::node::{NodeRole, NodeStatus};
 pub use self::null::Null;
@@ -101,7 +103,7 @@ pub struct Capabilities {
     pub native_sorted_sets: bool,
     /// Nothing is kept at all: the local tier, if there is one, is the whole cache.
     pub discards: bool,
-    /// The store tells local caches of changes by other processes.
+    /// The store tells local copies of changes by other processes: [`Store::journal`].
     pub coherent_local: bool,
     /// Locks work, in their honest limits: see [`Store::lock_store`].
     pub locks: bool,
@@ -471,6 +473,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         _step: Retirement,
     ) -> Result<Vec<bool>> {
         Err(Error::unsupported("tags cannot be listed").store(self.name()))
+    }
+
+    /// Returns what tells of the changes of a namespace from now on, where there is such a thing:
+    /// [`Capabilities::coherent_local`]. No round trip.
+    ///
+    /// Reading it from time to time makes the store keep notes, and so costs whoever writes; notes end some minutes after the
+    /// last reader is gone.
+    fn journal(&self, _namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        None
     }
 
     /// Returns the store of locks, semaphores and rate limiters, where there is one. It works on what this store is:

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
-    NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply,
-    Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, Journal, LoadBegun,
+    LoadRequest, NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp,
+    SortedSetReply, Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -177,6 +177,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         step: Retirement,
     ) -> Result<Vec<bool>> {
         (**self).retire(namespace, registers, step).await
+    }
+
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        (**self).journal(namespace)
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

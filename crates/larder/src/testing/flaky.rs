@@ -16,7 +16,7 @@ use crate::glob::Glob;
 use crate::key::Namespace;
 use crate::lease::LockStore;
 use crate::store::{
-    Capabilities, Change, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun,
+    Capabilities, Change, Entry, Examined, Expiry, Invalidated, Invalidation, Journal, LoadBegun,
     LoadRequest, NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp,
     SortedSetReply, Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
@@ -386,6 +386,10 @@ impl Store for FlakyStore {
     ) -> Result<Vec<bool>> {
         self.call(self.inner.retire(namespace, registers, step))
             .await
+    }
+
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        self.inner.journal(namespace)
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

@@ -278,6 +278,10 @@ impl Store for Server {
         self.store.retire(namespace, registers, step).await
     }
 
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn larder::store::Journal>> {
+        self.store.journal(namespace)
+    }
+
     fn lock_store(&self) -> Option<std::sync::Arc<dyn larder::lock::LockStore>> {
         self.store.lock_store()
     }

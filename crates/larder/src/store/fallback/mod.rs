@@ -398,6 +398,11 @@ impl Store for Fallback {
     }
 
     /// The primary's, always: two holders, one on each side, would be worse than none.
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn super::Journal>> {
+        let is_told = self.capabilities().coherent_local;
+        is_told.then(|| self.inner.primary.journal(namespace))?
+    }
+
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
         self.inner.primary.lock_store()
     }
