@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use super::causal::SEEN_TOKENS;
+use super::coherence::Follower;
 use super::flight::Flights;
 use super::flusher::Flusher;
 use super::groups::Groups;
@@ -170,8 +172,11 @@ impl Builder {
         self.check()?;
         let mut capabilities = self.store.capabilities();
         capabilities.tags &= self.tagging;
-        let incoherent = capabilities.shared && !capabilities.coherent_local;
-        let tier = |options: &Local| Tier::new(options, capabilities.discards, incoherent);
+        let namespace = Namespace::new(&self.prefix, &self.name, self.version);
+        let tier = |options: &Local| {
+            let journal = self.store.journal(&namespace);
+            Tier::new(options, capabilities.discards, capabilities.shared, journal)
+        };
         let locks = self.locks.clone().unwrap_or_else(|| {
             let store = &self.store;
             Locks::on(
@@ -187,7 +192,7 @@ impl Builder {
             history: History::new(&self.prefix, &self.name, self.version),
             local: self.local.as_ref().map(tier).transpose()?,
             clock: self.store.clock(),
-            namespace: Namespace::new(&self.prefix, &self.name, self.version),
+            namespace,
             internal: Namespace::internal(&self.prefix),
             name: self.name,
             store: self.store,
@@ -199,6 +204,8 @@ impl Builder {
             jitter: self.jitter,
             strict: self.strict,
             stampede: self.stampede,
+            follower: Follower::default(),
+            tokens: quick_cache::sync::Cache::new(SEEN_TOKENS),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
             tagging: self.tagging,
@@ -211,6 +218,7 @@ impl Builder {
         Ok(Cache {
             inner: Arc::new(inner),
             schema: 0,
+            at_least_ms: 0,
         })
     }
 

@@ -14,7 +14,6 @@ use super::loading::{Begun, Loading};
 use super::put::Prepared;
 use super::remember::LoadOptions;
 use super::stats::Counter;
-use crate::envelope;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::tag;
@@ -122,10 +121,7 @@ impl Inner {
         let prepared = self.prepare_shared(value, &options.write);
         let stamped = prepared.and_then(|prepared| match loading.stamps() {
             [] => Ok(prepared),
-            stamps => {
-                let entry = envelope::restamp(&prepared.entry, stamps.to_vec())?;
-                Ok(Prepared { entry, ..prepared })
-            }
+            stamps => prepared.stamped(stamps),
         });
         stamped.map_err(|error| self.not_stored(&error)).ok()
     }

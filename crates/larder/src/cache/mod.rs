@@ -1,12 +1,15 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
-//! overtaken reads and loads out), `stats`.
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local
+//! tier, kept up by `coherence`), `inflight` (what keeps overtaken reads and loads out), `stats`.
 
 mod builder;
+mod causal;
 mod cleanup;
+mod coherence;
 mod counter;
+mod dependents;
 mod explain;
 mod flight;
 mod flusher;
@@ -43,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 pub use self::builder::Builder;
+pub use self::causal::Causal;
 pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
 pub use self::explain::{Cause, EntryState, Explanation, Happened, ReadSource};
@@ -75,6 +79,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyRef, Namespace};
 use crate::lock::{Limiter, Lock, Locks};
 use crate::store::{Capabilities, Register, Store};
+use crate::tag::Selector;
 use crate::ttl::Ttl;
 
 /// A cache: cheap to clone, safe to share between tasks and threads.
@@ -99,6 +104,8 @@ use crate::ttl::Ttl;
 pub struct Cache {
     inner: Arc<Inner>,
     schema: u32,
+    /// Local copies must be as new as they were at this monotonic time; 0: as new as ever.
+    at_least_ms: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +124,9 @@ struct Inner {
     strict: bool,
     clock: Clock,
     local: Option<Tier>,
+    follower: coherence::Follower,
+    /// Causal tokens, with when this process met them first.
+    tokens: quick_cache::sync::Cache<u64, u64>,
     inflight: Inflight,
     flights: Arc<Flights>,
     stampede: Stampede,
@@ -149,8 +159,8 @@ impl Cache {
     #[must_use]
     pub fn schema(&self, version: u32) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             schema: version,
+            ..self.clone()
         }
     }
 
@@ -295,6 +305,25 @@ impl KeyChange<'_> {
 impl Drop for KeyChange<'_> {
     fn drop(&mut self) {
         self.end(None);
+    }
+}
+
+/// An invalidation under way. However it ends, what depends on its tags is gone from the local tier, and no older load can be
+/// joined.
+struct TagChange<'a> {
+    inner: &'a Inner,
+    selectors: &'a [Selector],
+}
+
+impl Drop for TagChange<'_> {
+    fn drop(&mut self) {
+        let Self { inner, selectors } = self;
+        if let Some(tier) = &inner.local {
+            inner
+                .inflight
+                .doom_all(|| tier.invalidate_selected(selectors));
+        }
+        inner.flights.forget_depending(selectors);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::codec::{Codec, Compression, Encoding, compress, format_integer, integ
 use crate::envelope::{self, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Expiry, Register, Write};
+use crate::store::{Condition, Expiry, Register, Stamp, Write};
 
 /// A value on its way into the store and the local tier.
 #[derive(Clone)]
@@ -25,6 +25,26 @@ pub(super) struct Prepared {
     /// What it depends on; its stamps are not in it yet.
     pub(super) registers: Arc<[Register]>,
     pub(super) local: Option<Weighed>,
+}
+
+impl Prepared {
+    /// Returns it with stamps that were captured before its value was computed, not empty.
+    ///
+    /// # Errors
+    /// As [`envelope::restamp`].
+    pub(super) fn stamped(self, stamps: &[Stamp]) -> Result<Self> {
+        let entry = envelope::restamp(&self.entry, stamps.to_vec())?;
+        let registers = envelope::registers(&entry);
+        let local = self.local.map(|local| Weighed {
+            registers: registers.into(),
+            ..local
+        });
+        Ok(Self {
+            entry,
+            local,
+            ..self
+        })
+    }
 }
 
 impl Inner {
@@ -76,6 +96,8 @@ impl Inner {
                     value: share(),
                     bytes,
                     schema: options.schema,
+                    write_id: envelope::write_id(&entry),
+                    registers: Arc::default(),
                 })
             }
             None => None,

@@ -10,7 +10,7 @@ use super::inflight::Marker;
 use super::local::Weighed;
 use super::stats::Counter;
 use super::{Cache, Inner};
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
 use crate::store::{Entry, Read};
@@ -31,7 +31,7 @@ impl Cache {
         V: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
             return Ok(Some(V::clone(&value)));
         }
         let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
@@ -47,7 +47,7 @@ impl Cache {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
             return Ok(Some(value));
         }
         let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
@@ -69,7 +69,10 @@ impl Cache {
             .into_iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
-        let found = Box::pin(self.inner.read_many::<V>(&keys, self.schema)).await?;
+        let found = self
+            .inner
+            .read_many::<V>(&keys, self.schema, self.at_least_ms);
+        let found = Box::pin(found).await?;
         let value = |found: Found<V>| Arc::unwrap_or_clone(found.value);
         Ok(found.into_iter().map(|found| found.map(value)).collect())
     }
@@ -106,6 +109,14 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Returns the local value of this type, if it is new enough for this handle.
+    #[inline(always)]
+    fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
+        self.inner.local_hit(key, self.schema, self.at_least_ms)
+    }
+}
+
 impl Inner {
     /// Returns the local value of this type and schema version, and counts the hit.
     #[inline(always)]
@@ -113,13 +124,24 @@ impl Inner {
         &self,
         key: &[u8],
         schema: u32,
+        at_least_ms: u64,
     ) -> Option<Arc<V>> {
-        let value = self
-            .local
-            .as_ref()?
-            .get::<V>(key, schema, self.clock.monotonic_ms())?;
+        let tier = self.local.as_ref()?;
+        let now_ms = self.clock.monotonic_ms();
+        if at_least_ms > 0 && !tier.is_caught_up(key, at_least_ms, now_ms) {
+            return None;
+        }
+        let value = tier.get::<V>(key, schema, now_ms)?;
         self.counters.count(Counter::LocalHit);
         Some(value)
+    }
+
+    /// Makes sure that the tasks behind a cache in use are there.
+    async fn attend(self: &Arc<Self>) {
+        self.flusher.ensure(self);
+        if let Some(tier) = &self.local {
+            self.follower.ensure(self, tier).await;
+        }
     }
 
     /// Watches a key from now on, see [`Inflight::mark`](super::inflight::Inflight::mark).
@@ -149,7 +171,7 @@ impl Inner {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.checked()?;
-        self.flusher.ensure(self);
+        self.attend().await;
         let marker = self.local.as_ref().map(|_| self.mark(key));
         match self.look_up(key).await {
             Ok(read) => self.accept(key, read, schema, marker.as_ref()),
@@ -161,13 +183,13 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[Key],
         schema: u32,
+        at_least_ms: u64,
     ) -> Result<Vec<Option<Found<V>>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        self.flusher.ensure(self);
         let local = |key: &Key| {
-            self.local_hit::<V>(key.as_bytes(), schema)
+            self.local_hit::<V>(key.as_bytes(), schema, at_least_ms)
                 .map(Found::fresh)
         };
         let mut values: Vec<_> = keys.iter().map(local).collect();
@@ -177,6 +199,7 @@ impl Inner {
         if missing.is_empty() {
             return Ok(values);
         }
+        self.attend().await;
         let asked: Vec<&[u8]> = missing
             .iter()
             .map(|index| keys[*index].as_bytes())
@@ -258,6 +281,8 @@ impl Inner {
                 value: Arc::clone(&value) as _,
                 bytes: entry.value.len(),
                 schema,
+                write_id: envelope::write_id(&entry.value),
+                registers: envelope::registers(&entry.value).into(),
             };
             let life = (ttl_ms, left_ms);
             marker.if_clean(|| tier.insert(key, weighed, life, marker.since_ms()));

@@ -144,6 +144,7 @@ impl Cache {
             tags: Tags::default(),
             learns: true,
             stampede: self.inner.stampede,
+            at_least_ms: self.at_least_ms,
         };
         Remember {
             cache: self,
@@ -172,6 +173,8 @@ pub(super) struct LoadOptions {
     /// The loader may name more tags.
     pub(super) learns: bool,
     pub(super) stampede: Stampede,
+    /// See [`Cache::at_least`].
+    pub(super) at_least_ms: u64,
 }
 
 impl LoadOptions {
@@ -264,9 +267,10 @@ where
             loader,
             options,
         } = self;
-        if let Some(value) = cache
-            .inner
-            .local_hit::<V>(key.as_bytes(), options.write.schema)
+        if let Some(value) =
+            cache
+                .inner
+                .local_hit::<V>(key.as_bytes(), options.write.schema, options.at_least_ms)
         {
             return MaybeReady::ready(Ok(V::clone(&value)));
         }

@@ -62,6 +62,7 @@ impl Cache {
             tags: Tags::default(),
             learns: false,
             stampede: self.inner.stampede,
+            at_least_ms: self.at_least_ms,
         };
         RememberMany {
             cache: self,
@@ -166,7 +167,10 @@ impl Inner {
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
         let since = self.flights.moment();
-        let found = self.read_many::<V>(&names, options.write.schema).await?;
+        let schema = options.write.schema;
+        let found = self
+            .read_many::<V>(&names, schema, options.at_least_ms)
+            .await?;
         let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
         let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let missing = names

@@ -76,6 +76,9 @@ impl Inner {
         if prepared.is_tagged() {
             self.needs_tags()?;
         }
+        if let Some(local) = &mut prepared.local {
+            local.registers = Arc::clone(&prepared.registers);
+        }
         Ok(prepared)
     }
 
