@@ -1,9 +1,12 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `asking`, `flight`, the single-flight loads, `turns` and `refresh`, which share them between
+//! processes, and `freshness`), `local` (the local tier), `inflight` (what keeps
 //! overtaken reads and loads out), `stats`.
 
+mod asking;
+mod background;
 mod builder;
 mod cleanup;
 mod counter;
@@ -11,6 +14,7 @@ mod explain;
 mod flight;
 mod flusher;
 mod fly;
+mod freshness;
 mod groups;
 mod history;
 mod inflight;
@@ -25,6 +29,7 @@ mod put;
 mod raw;
 mod read;
 mod ready;
+mod refresh;
 mod remember;
 mod remember_many;
 mod sealed;
@@ -37,10 +42,12 @@ mod stripe;
 mod tag_stats;
 mod tagged;
 mod tags;
+mod turns;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 pub use self::builder::Builder;
 pub use self::cleanup::{CleanupReport, CleanupTags};
@@ -52,7 +59,7 @@ pub use self::loader::LoadContext;
 pub use self::local::{Local, LocalStats};
 pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
-pub use self::remember::{Remember, RememberError};
+pub use self::remember::{Detailed, Remember, RememberError, Remembered};
 pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::snapshot::Snapshot;
@@ -63,6 +70,7 @@ pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
+use self::background::Background;
 use self::flight::Flights;
 use self::groups::Groups;
 use self::history::History;
@@ -107,6 +115,8 @@ struct Inner {
     store: Arc<dyn Store>,
     capabilities: Capabilities,
     namespace: Namespace,
+    /// The prefix and the version, as in the namespace.
+    place: (String, u32),
     /// Where the counters of all caches of this prefix are summed.
     internal: Namespace,
     default_ttl: Ttl,
@@ -120,6 +130,8 @@ struct Inner {
     inflight: Inflight,
     flights: Arc<Flights>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
+    background: Background,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,
