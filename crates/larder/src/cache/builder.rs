@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
+use super::asking::check_stale_for;
+use super::background::Background;
 use super::causal::SEEN_TOKENS;
 use super::coherence::Follower;
 use super::flight::Flights;
@@ -46,6 +49,7 @@ pub struct Builder {
     local: Option<Local>,
     locks: Option<Locks>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
     tagging: bool,
     tag_groups: BTreeMap<String, Vec<String>>,
 }
@@ -71,6 +75,7 @@ impl Builder {
             local: None,
             locks: None,
             stampede: Stampede::default(),
+            stale_for: None,
             tagging: true,
             tag_groups: BTreeMap::new(),
         }
@@ -143,6 +148,14 @@ impl Builder {
         self
     }
 
+    /// How long after its TTL a value that `remember` loaded may be served, unless a call says otherwise; see
+    /// [`Remember::stale_for`](super::Remember::stale_for). More than zero; default not at all. Values without a TTL need
+    /// none.
+    pub fn stale_for(mut self, grace: Duration) -> Self {
+        self.stale_for = Some(grace);
+        self
+    }
+
     /// Whether entries may have tags; default yes. Off, tags on a write and invalidations are errors (`InvalidConfig`), for
     /// tags that are ignored would leave stale values. Entries that have tags stay subject to them.
     pub fn tagging(mut self, on: bool) -> Self {
@@ -206,6 +219,9 @@ impl Builder {
             stampede: self.stampede,
             follower: Follower::default(),
             tokens: quick_cache::sync::Cache::new(SEEN_TOKENS),
+            stale_for: self.stale_for,
+            background: Background::new(),
+            place: (self.prefix, self.version),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
             tagging: self.tagging,
@@ -238,6 +254,7 @@ impl Builder {
             return Err(Error::argument("the jitter must be from 0 to 1"));
         }
         self.stampede.check()?;
+        check_stale_for(self.stale_for)?;
         self.codec.encode(&())?;
         crate::codec::compress(self.compression, b"probe")?;
         Ok(())

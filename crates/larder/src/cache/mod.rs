@@ -1,9 +1,12 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local
-//! tier, kept up by `coherence`), `inflight` (what keeps overtaken reads and loads out), `stats`.
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `asking`, `flight`, the single-flight loads, `turns` and
+//! `refresh`, which share them between processes, and `freshness`), `local` (the local tier, kept up by `coherence`),
+//! `inflight` (what keeps overtaken reads and loads out), `stats`.
 
+mod asking;
+mod background;
 mod builder;
 mod causal;
 mod cleanup;
@@ -14,6 +17,7 @@ mod explain;
 mod flight;
 mod flusher;
 mod fly;
+mod freshness;
 mod groups;
 mod history;
 mod inflight;
@@ -28,6 +32,7 @@ mod put;
 mod raw;
 mod read;
 mod ready;
+mod refresh;
 mod remember;
 mod remember_many;
 mod sealed;
@@ -40,10 +45,12 @@ mod stripe;
 mod tag_stats;
 mod tagged;
 mod tags;
+mod turns;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 pub use self::builder::Builder;
 pub use self::causal::Causal;
@@ -56,7 +63,7 @@ pub use self::loader::LoadContext;
 pub use self::local::{Local, LocalStats};
 pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
-pub use self::remember::{Remember, RememberError};
+pub use self::remember::{Detailed, Remember, RememberError, Remembered};
 pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::snapshot::Snapshot;
@@ -67,6 +74,7 @@ pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
+use self::background::Background;
 use self::flight::Flights;
 use self::groups::Groups;
 use self::history::History;
@@ -114,6 +122,8 @@ struct Inner {
     store: Arc<dyn Store>,
     capabilities: Capabilities,
     namespace: Namespace,
+    /// The prefix and the version, as in the namespace.
+    place: (String, u32),
     /// Where the counters of all caches of this prefix are summed.
     internal: Namespace,
     default_ttl: Ttl,
@@ -130,6 +140,8 @@ struct Inner {
     inflight: Inflight,
     flights: Arc<Flights>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
+    background: Background,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,
