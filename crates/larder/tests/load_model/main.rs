@@ -150,12 +150,16 @@ const LEARNING: Cast = Cast {
 
 #[test]
 fn callers_of_one_process_get_nothing_outdated() {
+    let cast = Cast {
+        leases_end: false,
+        ..TOGETHER
+    };
     let wider = Cast {
         remote: 2,
         losses: 1,
         ..TOGETHER
     };
-    holds(TOGETHER, wider);
+    holds(cast, wider);
 }
 
 #[test]
@@ -322,5 +326,5 @@ needed! {
     marks_that_never_end:
         MarksEnd with Cast { crashes: true, remote: 0, must_end: true, ..BOTH } => Stuck,
     landings_that_claim_nothing:
-        LandingsAreClaimed with Cast { must_end: true, ..TOGETHER } => Stuck,
+        LandingsAreClaimed with Cast { here: 0, must_end: true, ..TOGETHER } => Stuck,
 }
