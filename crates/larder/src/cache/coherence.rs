@@ -22,15 +22,16 @@ use tokio::task::AbortHandle;
 use super::Inner;
 use super::local::Tier;
 use super::stats::Counter;
-use crate::key::Key;
 use crate::store::{Journal, Note};
 
 /// How often the journal is read while the tier is in use.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is read while the tier is not used.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Each bound on staleness is worth so many readings.
 const READINGS: u32 = 3;
 /// After so many idle readings nothing is read until the tier is used again.
-const IDLE_READINGS: u32 = 180;
+const IDLE_READINGS: u32 = 60;
 
 /// The task that follows the journal; stopped when the cache is dropped.
 #[derive(Debug, Default)]
@@ -91,61 +92,60 @@ async fn follow(cache: Weak<Inner>, mut journal: Box<dyn Journal>, shared: Arc<S
     let (mut hits, mut idle) = (0, 0);
     loop {
         let Some(inner) = cache.upgrade() else { return };
-        let max_staleness = inner.read_journal(&mut *journal).await;
+        let Some(tier) = &inner.local else { return };
+        inner.read_journal(tier, &mut *journal).await;
         drop(shared.has_begun.set(()));
         let hits_before = std::mem::replace(&mut hits, inner.counters.sum(Counter::LocalHit));
-        drop(inner);
         let is_used = shared.is_used.swap(false, Ordering::AcqRel) || hits != hits_before;
         idle = if is_used { 0 } else { idle + 1 };
-        let longest = max_staleness / READINGS;
-        let interval = if is_used {
-            INTERVAL.min(longest)
-        } else {
-            longest
-        };
-        if idle < IDLE_READINGS {
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                () = shared.used.notified(), if !is_used => {}
-            }
-        } else {
-            shared.used.notified().await;
+        let sleeps = idle >= IDLE_READINGS;
+        if sleeps {
+            // So that whoever wants a copy wakes this task.
+            tier.know_nothing();
+        }
+        let longest = tier.max_staleness() / READINGS;
+        drop(inner);
+        let interval = if is_used { INTERVAL } else { IDLE_INTERVAL };
+        tokio::select! {
+            () = tokio::time::sleep(interval.min(longest)), if !sleeps => {}
+            () = shared.used.notified(), if !is_used => {}
         }
     }
 }
 
 impl Inner {
-    /// Reads the journal once and applies what it says; returns how stale a copy may be.
-    async fn read_journal(&self, journal: &mut dyn Journal) -> Duration {
-        let Some(tier) = &self.local else {
-            return Duration::MAX;
-        };
+    /// Reads the journal once and applies what it says.
+    async fn read_journal(&self, tier: &Tier, journal: &mut dyn Journal) {
         let sent_ms = self.clock.monotonic_ms();
-        for (part, news) in journal.poll().await.into_iter().enumerate() {
+        let news = journal.poll().await;
+        let notes = || news.iter().flatten().flatten();
+        if notes().any(|note| *note == Note::All) {
+            self.inflight.doom_all(|| tier.drop_all());
+        }
+        self.apply(tier, notes());
+        for (part, news) in news.iter().enumerate() {
             match news {
-                Ok(notes) => {
-                    self.apply(tier, &notes);
-                    tier.freshen(part, sent_ms);
-                }
+                Ok(_applied) => tier.freshen(part, sent_ms),
                 Err(error) => {
                     tracing::debug!(cache = %self.name, part, %error, "it is not known what has changed");
                 }
             }
         }
-        tier.max_staleness()
     }
 
     /// Removes what has changed, and dooms the reads that may have been sent before.
-    fn apply(&self, tier: &Tier, notes: &[Note]) {
-        let has_gap = notes.contains(&Note::All);
-        if has_gap {
-            self.inflight.doom_all(|| tier.drop_all());
+    fn apply<'a>(&self, tier: &Tier, notes: impl Iterator<Item = &'a Note>) {
+        let (mut registers, mut changed) = (Vec::new(), HashMap::new());
+        for note in notes {
+            match note {
+                Note::Register(register) => registers.push(register),
+                // Of several changes of a key the last one tells what the store holds.
+                Note::Key { key, write_id } => {
+                    changed.insert(key.as_bytes(), *write_id);
+                }
+                Note::All => {}
+            }
         }
-        let registers = notes.iter().filter_map(|note| match note {
-            Note::Register(register) => Some(register),
-            Note::Key { .. } | Note::All => None,
-        });
-        let registers: Vec<_> = registers.collect();
         if !registers.is_empty() {
             self.inflight.doom_all(|| {
                 for register in registers {
@@ -153,15 +153,7 @@ impl Inner {
                 }
             });
         }
-        // Of several changes of a key the last one tells what the store holds.
-        let mut changed: HashMap<&Key, u64> = HashMap::new();
-        for note in notes {
-            if let Note::Key { key, write_id } = note {
-                changed.insert(key, *write_id);
-            }
-        }
         for (key, write_id) in changed {
-            let key = key.as_bytes();
             self.inflight
                 .change_now(key, || tier.remove_unless(key, write_id));
         }

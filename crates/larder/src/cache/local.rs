@@ -290,6 +290,15 @@ impl Tier {
         }
     }
 
+    /// Forgets what was noted: no copy is used until there is news.
+    pub(crate) fn know_nothing(&self) {
+        if let Coherence::Told(parts) = &self.coherence {
+            for until_ms in &parts.fresh_until_ms {
+                until_ms.store(0, Ordering::Release);
+            }
+        }
+    }
+
     /// Returns whether copies of the key are known to be as new as at `since_ms`.
     pub(crate) fn is_caught_up(&self, key: &[u8], since_ms: u64, now_ms: u64) -> bool {
         match &self.coherence {
