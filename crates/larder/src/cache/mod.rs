@@ -2,11 +2,19 @@
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
 //! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
-//! overtaken reads and loads out), `stats`.
+//! overtaken reads and loads out), `stats`, `attribute` (what `#[cache]` calls, with `arguments` and `claim` for its keys).
 
+#[cfg(feature = "macros")]
+mod arguments;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
 mod builder;
+#[cfg(feature = "macros")]
+mod claim;
 mod cleanup;
 mod counter;
+mod default_handle;
 mod explain;
 mod flight;
 mod flusher;
@@ -45,6 +53,7 @@ use std::sync::atomic::AtomicUsize;
 pub use self::builder::Builder;
 pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
+pub use self::default_handle::{default_cache, set_default_cache};
 pub use self::explain::{Cause, EntryState, Explanation, Happened, ReadSource};
 pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;

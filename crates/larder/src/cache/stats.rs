@@ -40,6 +40,7 @@ counters! {
     Joined => "loads.joined",
     Overtaken => "loads.overtaken",
     Waited => "loads.waited",
+    Uncached => "calls.uncached",
 }
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -154,6 +155,8 @@ pub struct Counts {
     pub overtaken_loads: u64,
     /// Loads that waited for one of another process, once each.
     pub waited_loads: u64,
+    /// Calls of functions under `#[cache]` that return no `Result` and ran uncached, since the cache failed.
+    pub uncached_calls: u64,
 }
 
 impl Counts {
@@ -178,6 +181,7 @@ impl Counts {
             joined_loads: count(Counter::Joined),
             overtaken_loads: count(Counter::Overtaken),
             waited_loads: count(Counter::Waited),
+            uncached_calls: count(Counter::Uncached),
         }
     }
 
