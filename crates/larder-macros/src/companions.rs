@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 
-use crate::expand::{Expansion, allowed};
+use crate::expand::{Expansion, allowed, lent};
 
 impl Expansion<'_> {
     /// Writes `user_key` and `user_invalidate` for methods, a type `user` with `key`, `invalidate` and `uncached` for
@@ -66,7 +66,7 @@ impl Expansion<'_> {
         let (root, support) = (self.root(), &self.support);
         let name = self.function.name().to_string();
         let handle = match &self.options.on {
-            Some(on) => quote!(&(#on)),
+            Some(on) => lent(on),
             None => quote!(#support::default_handle(#name)?),
         };
         let key = match &self.key {

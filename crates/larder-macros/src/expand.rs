@@ -16,7 +16,7 @@
 //!
 //! Names of its own are hygienic: they meet none of the user's. Bounds are demanded where the user wrote the type.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
@@ -63,6 +63,17 @@ impl<'a> Expansion<'a> {
 
     pub(crate) fn root(&self) -> &Path {
         &self.options.root
+    }
+
+    /// Returns a function of the module that expansions call, so that errors about it are shown at the span.
+    fn support_at(&self, span: Span, name: &str) -> TokenStream {
+        let name = Ident::new(name, span);
+        let path = self.support.clone().into_iter().map(|mut token| {
+            token.set_span(token.span().located_at(span));
+            token
+        });
+        let path: TokenStream = path.collect();
+        quote_spanned!(span=> #path::#name)
     }
 
     /// Writes the function with its body replaced.
@@ -159,14 +170,14 @@ impl<'a> Expansion<'a> {
     fn result_body(&self) -> TokenStream {
         let (support, root) = (&self.support, self.root());
         let handle = match &self.options.on {
-            Some(on) => quote!(&(#on)),
+            Some(on) => lent(on),
             None => {
                 let name = self.function.name().to_string();
                 quote!(#support::default_handle(#name)?)
             }
         };
         let lookup = self.lookup();
-        let into_user = quote_spanned!(located(&self.function.returned)=> #support::into_user);
+        let into_user = self.support_at(located(&self.function.returned), "into_user");
         quote_spanned! {Span::mixed_site()=>
             let found = async {
                 let cache: &#root::Cache = #handle;
@@ -182,7 +193,10 @@ impl<'a> Expansion<'a> {
             param.ident.to_token_stream()
         });
         let handle = match &self.options.on {
-            Some(on) => quote_spanned! {Span::mixed_site()=> let cache: &#root::Cache = &(#on); },
+            Some(on) => {
+                let on = lent(on);
+                quote_spanned! {Span::mixed_site()=> let cache: &#root::Cache = #on; }
+            }
             None => quote_spanned! {Span::mixed_site()=>
                 let ::core::option::Option::Some(cache) = #root::default_cache() else {
                     return #uncached.await;
@@ -206,12 +220,12 @@ impl<'a> Expansion<'a> {
 
     /// Writes the way from `cache` to what was found or loaded.
     fn lookup(&self) -> TokenStream {
-        let (support, key, claim) = (&self.support, self.key(), self.claim());
+        let (key, claim) = (self.key(), self.claim());
         let schema = self.options.schema.map(
             |version| quote_spanned!(Span::mixed_site()=> let cache = &cache.schema(#version);),
         );
         let remember = self.remember();
-        let lookup = quote_spanned!(located(&self.function.returned)=> #support::lookup);
+        let lookup = self.support_at(located(&self.function.returned), "lookup");
         quote_spanned! {Span::mixed_site()=>
             #schema
             #claim
@@ -269,7 +283,7 @@ impl<'a> Expansion<'a> {
         let arguments = self.function.keyed().map(|param| {
             let ident = &param.ident;
             let reference = match param.pass {
-                Pass::Value => quote!(&#ident),
+                Pass::Value => quote_spanned!(located(&param.ty)=> &#ident),
                 Pass::Copied(_) | Pass::Static => quote!(#ident),
             };
             quote_spanned!(located(&param.ty)=> .and(#reference))
@@ -282,11 +296,11 @@ impl<'a> Expansion<'a> {
         if let Some(fixed) = &filled.fixed {
             return quote!(#fixed);
         }
-        let (support, format) = (&self.support, &filled.format);
-        let values = filled.values.iter().map(|value| {
-            let span = value.span().resolved_at(Span::mixed_site());
-            quote_spanned!(span=> #support::part(&#value))
-        });
+        let format = &filled.format;
+        let span = filled.span.resolved_at(Span::mixed_site());
+        let part = self.support_at(span, "part");
+        let values = filled.values.iter();
+        let values = values.map(|value| quote_spanned!(span=> #part(&#value)));
         quote!(::std::format!(#format, #(#values),*))
     }
 
@@ -333,11 +347,17 @@ impl<'a> Expansion<'a> {
             let (ident, span) = (&param.ident, located(&param.ty));
             match &param.pass {
                 Pass::Static => TokenStream::new(),
-                Pass::Copied(_) => quote_spanned!(span=> let #ident = #support::owned(#ident);),
+                Pass::Copied(_) => {
+                    let owned = self.support_at(span, "owned");
+                    quote_spanned!(span=> let #ident = #owned(#ident);)
+                }
                 Pass::Value if self.function.returns_result() && !param.is_in_on => {
                     TokenStream::new()
                 }
-                Pass::Value => quote_spanned!(span=> let #ident = #support::again(&#ident);),
+                Pass::Value => {
+                    let again = self.support_at(span, "again");
+                    quote_spanned!(span=> let #ident = #again(&#ident);)
+                }
             }
         });
         quote! { #receiver #(#params)* }
@@ -420,6 +440,11 @@ impl<'a> Expansion<'a> {
         };
         quote!(#path #turbofish (#(#arguments),*))
     }
+}
+
+/// Writes a reference to the cache that the user names.
+pub(crate) fn lent(on: &syn::Expr) -> TokenStream {
+    quote_spanned!(located(on)=> &(#on))
 }
 
 fn duration(length: Length) -> TokenStream {

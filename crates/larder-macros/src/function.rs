@@ -121,14 +121,13 @@ impl Function {
 
 fn parse_function(tokens: &TokenStream) -> syn::Result<ItemFn> {
     syn::parse2::<ItemFn>(tokens.clone()).map_err(|error| {
+        let wrong = |problem| syn::Error::new(tokens.span(), problem);
+        if syn::parse2::<syn::TraitItemFn>(tokens.clone()).is_ok() {
+            return wrong("`#[cache]` needs a function with a body, which stands in no trait");
+        }
         match syn::parse2::<Item>(tokens.clone()) {
-            Ok(Item::Fn(_)) => error,
-            Ok(other) => syn::Error::new(other.span(), "`#[cache]` stands on an `async fn`"),
-            Err(_) if syn::parse2::<syn::TraitItemFn>(tokens.clone()).is_ok() => syn::Error::new(
-                tokens.span(),
-                "`#[cache]` stands on an `async fn` with a body",
-            ),
-            Err(_) => error,
+            Ok(Item::Fn(_)) | Err(_) => error,
+            Ok(_) => wrong("`#[cache]` stands on an `async fn`"),
         }
     })
 }

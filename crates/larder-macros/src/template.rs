@@ -28,6 +28,8 @@ pub(crate) struct Filled {
     pub(crate) values: Vec<TokenStream>,
     /// The text itself, if it has no places.
     pub(crate) fixed: Option<String>,
+    /// Where it was written.
+    pub(crate) span: Span,
 }
 
 impl Parse for Template {
@@ -162,6 +164,7 @@ impl Template {
             format,
             values,
             fixed,
+            span: self.literal.span(),
         })
     }
 

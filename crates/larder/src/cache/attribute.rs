@@ -86,7 +86,7 @@ impl<T: Clone + Send + Sync + 'static> Twice for T {}
 pub trait Part: Display {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Display + ?Sized> Part for T {}
+impl<T: Display> Part for T {}
 
 /// An argument that is part of the default key.
 #[diagnostic::on_unimplemented(
@@ -120,8 +120,8 @@ pub fn again<T: Twice>(argument: &T) -> T {
 }
 
 /// Returns what a template shows of a value.
-pub fn part<T: Part + ?Sized>(value: &T) -> impl Display {
-    std::fmt::from_fn(move |f| value.fmt(f))
+pub fn part<T: Part>(value: &T) -> &dyn Display {
+    value
 }
 
 /// Turns the value of a function that returns no `Result` into that of a load.
