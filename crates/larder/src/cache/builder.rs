@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
+use super::asking::check_stale_for;
+use super::background::Background;
 use super::flight::Flights;
 use super::flusher::Flusher;
 use super::groups::Groups;
@@ -44,6 +47,7 @@ pub struct Builder {
     local: Option<Local>,
     locks: Option<Locks>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
     tagging: bool,
     tag_groups: BTreeMap<String, Vec<String>>,
 }
@@ -69,6 +73,7 @@ impl Builder {
             local: None,
             locks: None,
             stampede: Stampede::default(),
+            stale_for: None,
             tagging: true,
             tag_groups: BTreeMap::new(),
         }
@@ -141,6 +146,14 @@ impl Builder {
         self
     }
 
+    /// How long after its TTL a value that `remember` loaded may be served, unless a call says otherwise; see
+    /// [`Remember::stale_for`](super::Remember::stale_for). More than zero; default not at all. Values without a TTL need
+    /// none.
+    pub fn stale_for(mut self, grace: Duration) -> Self {
+        self.stale_for = Some(grace);
+        self
+    }
+
     /// Whether entries may have tags; default yes. Off, tags on a write and invalidations are errors (`InvalidConfig`), for
     /// tags that are ignored would leave stale values. Entries that have tags stay subject to them.
     pub fn tagging(mut self, on: bool) -> Self {
@@ -199,6 +212,9 @@ impl Builder {
             jitter: self.jitter,
             strict: self.strict,
             stampede: self.stampede,
+            stale_for: self.stale_for,
+            background: Background::new(),
+            place: (self.prefix, self.version),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
             tagging: self.tagging,
@@ -230,6 +246,7 @@ impl Builder {
             return Err(Error::argument("the jitter must be from 0 to 1"));
         }
         self.stampede.check()?;
+        check_stale_for(self.stale_for)?;
         self.codec.encode(&())?;
         crate::codec::compress(self.compression, b"probe")?;
         Ok(())

@@ -1,14 +1,17 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `asking`, `flight`, the single-flight loads, `turns` and `refresh`, which share them between
+//! processes, and `freshness`), `local` (the local tier), `inflight` (what keeps
 //! overtaken reads and loads out), `stats`, `attribute` (what `#[cache]` calls, with `arguments` and `claim` for its keys).
 
 #[cfg(feature = "macros")]
 mod arguments;
+mod asking;
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod attribute;
+mod background;
 mod builder;
 #[cfg(feature = "macros")]
 mod claim;
@@ -19,6 +22,7 @@ mod explain;
 mod flight;
 mod flusher;
 mod fly;
+mod freshness;
 mod groups;
 mod history;
 mod inflight;
@@ -33,6 +37,7 @@ mod put;
 mod raw;
 mod read;
 mod ready;
+mod refresh;
 mod remember;
 mod remember_many;
 mod sealed;
@@ -45,10 +50,12 @@ mod stripe;
 mod tag_stats;
 mod tagged;
 mod tags;
+mod turns;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 pub use self::builder::Builder;
 pub use self::cleanup::{CleanupReport, CleanupTags};
@@ -61,7 +68,7 @@ pub use self::loader::LoadContext;
 pub use self::local::{Local, LocalStats};
 pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
-pub use self::remember::{Remember, RememberError};
+pub use self::remember::{Detailed, Remember, RememberError, Remembered};
 pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::snapshot::Snapshot;
@@ -72,6 +79,7 @@ pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
+use self::background::Background;
 use self::flight::Flights;
 use self::groups::Groups;
 use self::history::History;
@@ -116,6 +124,8 @@ struct Inner {
     store: Arc<dyn Store>,
     capabilities: Capabilities,
     namespace: Namespace,
+    /// The prefix and the version, as in the namespace.
+    place: (String, u32),
     /// Where the counters of all caches of this prefix are summed.
     internal: Namespace,
     default_ttl: Ttl,
@@ -129,6 +139,8 @@ struct Inner {
     inflight: Inflight,
     flights: Arc<Flights>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
+    background: Background,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,

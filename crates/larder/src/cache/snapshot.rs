@@ -8,7 +8,6 @@ use super::loading::Loading;
 use super::put::Prepared;
 use super::remember::LoadOptions;
 use super::tags::Tags;
-use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
@@ -69,11 +68,9 @@ impl Cache {
     ) -> Result<Snapshot> {
         let (key, inner) = (key.into(), &self.inner);
         let options = LoadOptions {
-            write: WriteOptions::new(self),
-            cache_none: true,
             tags: Tags::new(tags),
-            learns: false,
             stampede: inner.stampede.lease_ttl(LEASE),
+            ..LoadOptions::new(self)
         };
         let named = |error: Error| inner.tagged(error, "snapshot", key.as_bytes());
         options.tags.registers().map_err(named)?;

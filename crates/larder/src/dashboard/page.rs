@@ -111,6 +111,9 @@ fn reasons(page: &mut String, counts: &Counts) -> fmt::Result {
         ("deletes", counts.deletes),
         ("loads", counts.loads),
         ("loads, failed", counts.failed_loads),
+        ("refreshes", counts.refreshes),
+        ("refreshes, failed", counts.failed_refreshes),
+        ("served stale", counts.stale_served),
     ];
     page.write_str("<dl>\n")?;
     for (name, count) in rows {

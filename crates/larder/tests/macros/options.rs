@@ -1,6 +1,8 @@
 //! What stands in the attribute beside the key.
 
-use larder::{Cache, TimeLeft};
+use std::time::Duration;
+
+use larder::{Cache, ManualClock, MemoryStore, TimeLeft};
 use serde::{Deserialize, Serialize};
 
 use super::{DbError, Runs, cache};
@@ -20,6 +22,15 @@ impl Bank {
     fn new() -> Self {
         Self {
             cache: cache(),
+            runs: Runs::default(),
+        }
+    }
+
+    /// A bank whose time passes when it is told to.
+    fn with_time(time: &ManualClock) -> Self {
+        let store = MemoryStore::builder().clock(time.clock()).build().unwrap();
+        Self {
+            cache: Cache::builder(store).build().unwrap(),
             runs: Runs::default(),
         }
     }
@@ -56,6 +67,20 @@ impl Bank {
     async fn new_one(&self) -> u8 {
         self.runs.count();
         2
+    }
+
+    #[larder::cache(on = self.cache, key = "stale", ttl = "1m", stale = "1h")]
+    async fn stale(&self, #[skip] fails: bool) -> Result<usize, DbError> {
+        let run = self.runs.count();
+        if fails {
+            return Err(DbError::NoRow(1));
+        }
+        Ok(run)
+    }
+
+    #[larder::cache(on = self.cache, key = "refreshed", ttl = "1h", refresh = 0.5)]
+    async fn refreshed(&self) -> usize {
+        self.runs.count()
     }
 
     #[larder::cache(crate = ::larder, on = self.handle(), key = "elsewhere")]
@@ -109,4 +134,34 @@ async fn the_cache_may_be_any_expression() {
     assert_eq!((bank.elsewhere().await, bank.elsewhere().await), (1, 1));
     assert!(bank.elsewhere_invalidate().await.unwrap());
     assert_eq!(bank.elsewhere().await, 2);
+}
+
+#[tokio::test]
+async fn a_value_past_its_end_is_served_while_the_body_fails() {
+    let time = ManualClock::new();
+    let bank = Bank::with_time(&time);
+    assert_eq!(bank.stale(false).await.unwrap(), 1);
+    time.advance(Duration::from_secs(90));
+    assert_eq!(bank.stale(true).await.unwrap(), 1);
+    assert_eq!(bank.runs.so_far(), 2);
+    time.advance(Duration::from_secs(3600));
+    assert!(matches!(bank.stale(true).await, Err(DbError::NoRow(1))));
+}
+
+#[tokio::test]
+async fn a_value_is_loaded_anew_before_its_end() {
+    let time = ManualClock::new();
+    let bank = Bank::with_time(&time);
+    assert_eq!(bank.refreshed().await, 1);
+    time.advance(Duration::from_secs(1900));
+    assert_eq!(bank.refreshed().await, 1);
+    let soon = async {
+        while bank.refreshed().await == 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), soon)
+        .await
+        .unwrap();
+    assert_eq!(bank.runs.so_far(), 2);
 }
