@@ -98,6 +98,7 @@ pub(super) fn describe(name: &str, store: &str, stats: &CacheStats) -> String {
         ("  failed", total.failed_refreshes.to_string()),
         ("  skipped", total.skipped_refreshes.to_string()),
         ("served stale", total.stale_served.to_string()),
+        ("uncached calls", total.uncached_calls.to_string()),
         ("store", store.to_owned()),
         ("  entries", table::number(stats.store.entries)),
         ("  size", size.unwrap_or_else(unknown)),

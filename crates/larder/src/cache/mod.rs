@@ -3,15 +3,24 @@
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
 //! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `asking`, `flight`, the single-flight loads, `turns` and
 //! `refresh`, which share them between processes, and `freshness`), `local` (the local tier, kept up by `coherence`),
-//! `inflight` (what keeps overtaken reads and loads out), `stats`.
+//! `inflight` (what keeps overtaken reads and loads out), `stats`, `attribute` (what `#[cache]` calls, with
+//! `arguments` and `claim` for its keys).
 
+#[cfg(feature = "macros")]
+mod arguments;
 mod asking;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
 mod background;
 mod builder;
 mod causal;
+#[cfg(feature = "macros")]
+mod claim;
 mod cleanup;
 mod coherence;
 mod counter;
+mod default_handle;
 mod dependents;
 mod explain;
 mod flight;
@@ -56,6 +65,7 @@ pub use self::builder::Builder;
 pub use self::causal::Causal;
 pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
+pub use self::default_handle::{default_cache, set_default_cache};
 pub use self::explain::{Cause, EntryState, Explanation, Happened, ReadSource};
 pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;

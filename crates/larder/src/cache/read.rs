@@ -121,7 +121,7 @@ impl Cache {
 impl Cache {
     /// Returns the local value of this type, if it is new enough for this handle.
     #[inline(always)]
-    fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
+    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
         self.inner.local_hit(key, self.schema, self.at_least_ms)
     }
 }

@@ -311,6 +311,13 @@ impl<'a, F> Remember<'a, F> {
         self
     }
 
+    /// Says that the loader names no tags, as one under `#[cache]`, whose tags are all known before.
+    #[doc(hidden)]
+    pub fn names_no_tags(mut self) -> Self {
+        self.options.learns = false;
+        self
+    }
+
     /// Whether a loaded `None` is stored, so that the next call does not load again; default yes.
     pub fn cache_none(mut self, on: bool) -> Self {
         self.options.cache_none = on;

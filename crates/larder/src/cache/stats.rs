@@ -45,6 +45,7 @@ counters! {
     Refresh => "refreshes",
     RefreshFailed => "refreshes.failed",
     RefreshSkipped => "refreshes.skipped",
+    Uncached => "calls.uncached",
 }
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -169,6 +170,8 @@ pub struct Counts {
     pub failed_refreshes: u64,
     /// Refreshes that were not begun, for 1000 were under way.
     pub skipped_refreshes: u64,
+    /// Calls of functions under `#[cache]` that return no `Result` and ran uncached, since the cache failed.
+    pub uncached_calls: u64,
 }
 
 impl Counts {
@@ -198,6 +201,7 @@ impl Counts {
             refreshes: count(Counter::Refresh),
             failed_refreshes: count(Counter::RefreshFailed),
             skipped_refreshes: count(Counter::RefreshSkipped),
+            uncached_calls: count(Counter::Uncached),
         }
     }
 
