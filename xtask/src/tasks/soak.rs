@@ -50,6 +50,23 @@ const TAG_COLUMNS: [&str; 7] = [
     "joined",
 ];
 
+/// The models of the protocol, which the suite has in a narrower form; one at a time, for their states need memory.
+const MODELS: &[&str] = &[
+    "test",
+    "--release",
+    "-p",
+    "larder",
+    "--all-features",
+    "--test",
+    "load_model",
+    "--test",
+    "l1_model",
+    "--",
+    "--nocapture",
+    "--test-threads=1",
+];
+const WIDE_MODELS: (&str, &str) = ("LARDER_TEST_WIDE_MODELS", "1");
+
 /// Tests of the suite that last for as long as the variable says.
 const STORMS: &[&str] = &[
     "test",
@@ -67,7 +84,7 @@ const STORMS: &[&str] = &[
 const STORM_S: (&str, &str) = ("LARDER_TEST_STORM_S", "120");
 
 /// Runs the soak tests whose name contains the argument, or all of them; `storms` are the long forms of tests that stop
-/// processes, `tags` those of the tests of tags.
+/// processes, `tags` those of the tests of tags, `coherence` those of the models of loads and of the local tier.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if args.len() > 1 || args.iter().any(|arg| arg.starts_with('-')) {
         return Err(Usage("expected at most one name".to_owned()).into());
@@ -78,7 +95,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let fleet = servers::provide(servers::registered())?;
     let mut counts = Counts::default();
     let is_wanted = |name: &str| args.is_empty() || args == [name];
-    if args != ["storms"] && args != ["tags"] {
+    if args != ["storms"] && args != ["tags"] && args != ["coherence"] {
         let mut command = workspace::cargo(CARGO_TEST);
         fleet.equip(command.args(["--", "--ignored", "--nocapture"]).args(args));
         counts += stage::run(command, Runner::Libtest)?;
@@ -92,6 +109,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         counts += tags(&fleet)?;
     }
     drop(fleet);
+    if is_wanted("coherence") {
+        let mut command = workspace::cargo(MODELS);
+        command.env(WIDE_MODELS.0, WIDE_MODELS.1);
+        counts += stage::run(command, Runner::Libtest)?;
+    }
     Ok(test::conclude(counts))
 }
 
