@@ -14,6 +14,7 @@ use super::history::History;
 use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
+use super::memo::Memos;
 use super::settle::Settler;
 use super::stampede::Stampede;
 use super::stats::Counters;
@@ -214,6 +215,7 @@ impl Builder {
             stampede: self.stampede,
             stale_for: self.stale_for,
             background: Background::new(),
+            memos: Memos::default(),
             place: (self.prefix, self.version),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),

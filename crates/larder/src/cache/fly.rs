@@ -14,6 +14,7 @@ use super::flight::{Outcome, Pilot};
 use super::landing::{Loaded, Ready};
 use super::loader::{Decisions, LoadContext, is_none, panic_text, run_loader};
 use super::loading::{Begun, Loading};
+use super::nesting;
 use super::read::Found;
 use super::remember::LoadOptions;
 use super::stats::Counter;
@@ -119,7 +120,8 @@ impl Inner {
         let decisions = context.clone();
         self.count_load(&flown);
         let began = Instant::now();
-        let load = run_loader(async move { loader(context).await });
+        let own = vec![pilot.id().clone()];
+        let load = nesting::within(own, run_loader(async move { loader(context).await }));
         let loaded = self.renewing(vec![(key, &loading)], &options, load).await;
         let decisions = decisions.decisions();
         options.write.cost_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);

@@ -221,9 +221,11 @@ impl Inner {
             None => None,
         };
         self.flights.forget_depending(selectors);
+        self.empty_memo();
         let outcome = self.invalidate_in_store(selectors, how).await;
         // Again, for those who began a load before the store heard of it.
         self.flights.forget_depending(selectors);
+        self.empty_memo();
         outcome
     }
 

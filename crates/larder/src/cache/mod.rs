@@ -24,6 +24,8 @@ mod listing;
 mod loader;
 mod loading;
 mod local;
+mod memo;
+mod nesting;
 mod ordered;
 mod put;
 mod raw;
@@ -76,6 +78,7 @@ use self::groups::Groups;
 use self::history::History;
 use self::inflight::Inflight;
 use self::local::Tier;
+use self::memo::Memos;
 use self::stats::{Counter, Counters};
 use crate::clock::Clock;
 use crate::codec::{Codec, Compression};
@@ -132,6 +135,7 @@ struct Inner {
     stampede: Stampede,
     stale_for: Option<Duration>,
     background: Background,
+    memos: Memos,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,
@@ -238,6 +242,7 @@ impl Inner {
     /// Begins a change of a key: loads under way are forgotten, and doomed.
     async fn change(&self, key: &[u8]) -> KeyChange<'_> {
         self.flights.forget(key);
+        self.empty_memo();
         let change = self.inflight.change(key).await;
         KeyChange {
             inner: self,
@@ -250,6 +255,7 @@ impl Inner {
     /// Begins a change of all keys, as [`Inner::change`] does of one.
     async fn change_all(&self) -> AllChange<'_> {
         self.flights.forget_all();
+        self.empty_memo();
         let flush = self.inflight.flush().await;
         AllChange { inner: self, flush }
     }
@@ -288,6 +294,7 @@ impl KeyChange<'_> {
         let Some(change) = self.change.take() else {
             return;
         };
+        self.inner.empty_memo();
         let tier = self.inner.local.as_ref();
         let remove = || {
             if let Some(tier) = tier {
@@ -318,6 +325,7 @@ struct AllChange<'a> {
 
 impl Drop for AllChange<'_> {
     fn drop(&mut self) {
+        self.inner.empty_memo();
         self.flush.settle(|| {
             if let Some(tier) = &self.inner.local {
                 tier.clear();

@@ -34,14 +34,11 @@ impl Cache {
         V: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.inner.quick_hit::<V>(key.as_bytes(), self.schema) {
             return Ok(Some(V::clone(&value)));
         }
-        let slow = Box::pin(
-            self.inner
-                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
-        );
-        Ok(slow.await?.map(|found| Arc::unwrap_or_clone(found.value)))
+        let slow = Box::pin(self.inner.read_known::<V>(&key, self.schema));
+        Ok(slow.await?.map(Arc::unwrap_or_clone))
     }
 
     /// Returns the value shared, without a clone: with a local tier, the very value that others hold.
@@ -53,14 +50,10 @@ impl Cache {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.inner.quick_hit::<V>(key.as_bytes(), self.schema) {
             return Ok(Some(value));
         }
-        let slow = Box::pin(
-            self.inner
-                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
-        );
-        Ok(slow.await?.map(|found| found.value))
+        Box::pin(self.inner.read_known::<V>(&key, self.schema)).await
     }
 
     /// Returns one result per key, same order. Cost: one round trip for all keys that the local tier lacks.
@@ -131,6 +124,19 @@ impl Inner {
         Some(value)
     }
 
+    /// As [`Inner::local_hit`], unless a memo may know better.
+    #[inline(always)]
+    pub(super) fn quick_hit<V: Any + Send + Sync>(
+        &self,
+        key: &[u8],
+        schema: u32,
+    ) -> Option<Arc<V>> {
+        if self.memos.are_live() {
+            return None;
+        }
+        self.local_hit(key, schema)
+    }
+
     /// Watches a key from now on, see [`Inflight::mark`](super::inflight::Inflight::mark).
     pub(super) fn mark(&self, key: &[u8]) -> Marker<'_> {
         self.inflight.mark(key, self.clock.monotonic_ms())
@@ -146,6 +152,25 @@ impl Inner {
     pub(super) async fn look_up(&self, key: &[u8]) -> Result<Read> {
         let read = self.store.read_many(&self.namespace, &[key]).await?.pop();
         Ok(read.unwrap_or(Read::Absent))
+    }
+
+    /// Reads a value, unless the memo knows it.
+    async fn read_known<V>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_>,
+        schema: u32,
+    ) -> Result<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let read = async {
+            if let Some(value) = self.local_hit::<V>(key.as_bytes(), schema) {
+                return Ok(Some(value));
+            }
+            let found = self.read_shared::<V>(key, Wanted::fresh(schema)).await?;
+            Ok(found.map(|found| found.value))
+        };
+        self.known_or(key.as_bytes(), schema, read).await
     }
 
     /// As [`Inner::found`], of an entry that has not outlived its TTL.

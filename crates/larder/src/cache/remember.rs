@@ -93,14 +93,15 @@ impl Cache {
     /// A value that cannot be stored is returned, and the failure counted. A stale one, see [`Cache::mark_stale_tags`], is
     /// returned at once and loaded anew in the background.
     ///
-    /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
+    /// Needs a tokio runtime. A loader that asks for its own key, be it by way of other loaders, gets an error instead of waiting for
+    /// itself; what it asks for in tasks of its own is not seen, and waits until a `hard_timeout`.
     ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
     /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
     ///
     /// # Errors
-    /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic;
-    /// `Overloaded`: 100,000 wait already.
+    /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic, and
+    /// for a loader that waits for itself; `Timeout`: [`Remember::hard_timeout`]; `InvalidArgument`: an option; `Overloaded`: 100,000 wait already.
     ///
     /// # Examples
     /// ```
@@ -334,7 +335,7 @@ where
         } = self;
         if let Some(value) = cache
             .inner
-            .local_hit::<V>(key.as_bytes(), options.write.schema)
+            .quick_hit::<V>(key.as_bytes(), options.write.schema)
         {
             return MaybeReady::ready(Ok(V::clone(&value)));
         }
@@ -383,15 +384,6 @@ where
             options,
         } = self.0;
         Box::pin(async move {
-            let local = cache
-                .inner
-                .local_hit::<V>(key.as_bytes(), options.write.schema);
-            if let Some(value) = local {
-                return Ok(Remembered {
-                    value: V::clone(&value),
-                    is_stale: false,
-                });
-            }
             let served = cache.inner.remember(&key, loader, options).await?;
             Ok(Remembered {
                 value: Arc::unwrap_or_clone(served.value),

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::flight::{Entered, Outcome, Pilot, Waiter};
 use super::landing::Loaded;
 use super::loader::run_loader;
+use super::nesting;
 use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
@@ -192,6 +193,11 @@ impl Inner {
             };
             waiters.insert(name.clone(), waiter);
         }
+        let waiting: Result<Vec<_>> = waiters
+            .values()
+            .map(|waiter| nesting::wait_for(waiter.id()))
+            .collect();
+        let _waiting = waiting?;
         if !pilots.is_empty() {
             let inner = Arc::clone(self);
             tokio::spawn(async move { inner.fly_many(pilots, asked, load, options).await });
@@ -277,7 +283,8 @@ impl Inner {
         }
         self.counters.count(Counter::Load);
         let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
-        let load = run_loader(async move { load(missing).await });
+        let own = led.iter().map(|(pilot, ..)| pilot.id().clone()).collect();
+        let load = nesting::within(own, run_loader(async move { load(missing).await }));
         let outcome = self.renewing(loads.collect(), &options, load).await;
         let mut pairs: Result<_, RememberError<E>> =
             outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));

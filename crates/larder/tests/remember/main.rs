@@ -9,7 +9,11 @@
 mod rig;
 
 mod ahead;
+mod faults;
 mod limits;
+mod loaders;
+mod memos;
+mod nested;
 mod others;
 mod stale;
 mod views;
