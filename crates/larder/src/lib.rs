@@ -78,6 +78,11 @@ struct LocksGuide;
 #[doc = include_str!("../../../docs/tags.md")]
 struct TagsGuide;
 
+/// And those of the guide to loads.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/remember.md")]
+struct RememberGuide;
+
 #[cfg(test)]
 mod tests {
     fn assert_send_sync<T: Send + Sync>() {}
