@@ -173,7 +173,7 @@ impl Inner {
     }
 
     /// Completes the options of a call, and checks them.
-    fn check(&self, options: &mut LoadOptions) -> Result<()> {
+    pub(super) fn check(&self, options: &mut LoadOptions) -> Result<()> {
         let ttl_ms = options.write.ttl_ms(self.default_ttl)?;
         options.stampede.check()?;
         check_limits(options)?;
@@ -359,7 +359,7 @@ impl Inner {
     }
 
     /// Refuses tags where they are switched off: to load every time instead would go unnoticed.
-    pub(super) fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
+    fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
         if self.tagging || options.tags.registers()?.is_empty() {
             return Ok(());
         }

@@ -147,7 +147,7 @@ impl Builder {
         self
     }
 
-    /// How long after its TTL a value that `remember` loaded may be served, unless a call says otherwise; see
+    /// How long after its TTL a value that `remember` or `remember_many` loaded may be served, unless a call says otherwise; see
     /// [`Remember::stale_for`](super::Remember::stale_for). More than zero; default not at all. Values without a TTL need
     /// none.
     pub fn stale_for(mut self, grace: Duration) -> Self {

@@ -124,7 +124,7 @@ impl Inner {
         let load = nesting::within(own, run_loader(async move { loader(context).await }));
         let loaded = self.renewing(vec![(key, &loading)], &options, load).await;
         let decisions = decisions.decisions();
-        options.write.cost_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        options.write.cost_ms = elapsed_ms(began);
         let loaded: Outcome<V, E> = loaded.and_then(|value| {
             tag::registers(&decisions.tags)?;
             Ok(Some(Arc::new(value)))
@@ -288,4 +288,9 @@ impl Inner {
         self.counters.count(Counter::WriteError);
         tracing::warn!(cache = %self.name, %error, "a loaded value could not be stored");
     }
+}
+
+/// Returns whole milliseconds, as a header keeps them.
+pub(super) fn elapsed_ms(began: Instant) -> u32 {
+    u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX)
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::flight::{Entered, Outcome, Pilot, Waiter};
+use super::fly::elapsed_ms;
 use super::landing::Loaded;
 use super::loader::run_loader;
 use super::nesting;
@@ -27,7 +29,7 @@ impl Cache {
     ///
     /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
     /// for, which is not stored. Keys that another task is loading already are waited for. What is stale, see
-    /// [`Cache::mark_stale_tags`], counts as missing.
+    /// [`Cache::mark_stale_tags`], counts as missing, and so does what is past its TTL.
     ///
     /// Cost: three round trips besides the load.
     ///
@@ -141,7 +143,7 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[K],
         load: F,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) -> Result<Vec<Option<V>>, RememberError<E>>
     where
         K: Clone + Send + Sync + 'static,
@@ -151,9 +153,7 @@ impl Inner {
         V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        options.write.ttl_ms(self.default_ttl)?;
-        options.stampede.check()?;
-        self.refuse_tags_that_are_off(&options)?;
+        self.check(&mut options)?;
         let depends = options.depends()?;
         let names = keys
             .iter()
@@ -247,7 +247,7 @@ impl Inner {
         pilots: Vec<Pilot<V, E>>,
         asked: Vec<K>,
         load: F,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) where
         K: Send + 'static,
         F: FnOnce(Vec<K>) -> Fut + Send + 'static,
@@ -285,7 +285,9 @@ impl Inner {
         let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
         let own = led.iter().map(|(pilot, ..)| pilot.id().clone()).collect();
         let load = nesting::within(own, run_loader(async move { load(missing).await }));
+        let began = Instant::now();
         let outcome = self.renewing(loads.collect(), &options, load).await;
+        options.write.cost_ms = elapsed_ms(began);
         let mut pairs: Result<_, RememberError<E>> =
             outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
         if pairs.is_err() {

@@ -15,6 +15,7 @@ mod loaders;
 mod memos;
 mod nested;
 mod others;
+mod peers;
 mod stale;
 mod views;
 
