@@ -93,6 +93,11 @@ struct TagsGuide;
 #[doc = include_str!("../../../docs/tiers.md")]
 struct TiersGuide;
 
+/// And those of the guide to loads.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/remember.md")]
+struct RememberGuide;
+
 #[cfg(test)]
 mod tests {
     fn assert_send_sync<T: Send + Sync>() {}
