@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 
 use super::tagging::Tagging;
-use super::{leases, readers, registers};
+use super::{journal, leases, readers, registers};
 use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
@@ -291,6 +291,9 @@ fn apply(
             connection
                 .prepare_cached(DELETE)?
                 .execute(params![name, write.key])?;
+            if is_entry {
+                journal::note_removal(connection, namespace, write.key)?;
+            }
             Ok(is_entry)
         }
         (Change::Touch, Some(kept)) => {

@@ -8,6 +8,7 @@
 
 mod database;
 mod jobs;
+mod journal;
 mod leases;
 mod purge;
 mod readers;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::jobs::{Job, Reply};
+use self::journal::Changes;
 use self::leases::Leases;
 use self::purge::Purge;
 use self::readers::{Listing, Readers};
@@ -35,9 +37,9 @@ use self::writer::Writer;
 use super::host::Ledger;
 use super::janitor::Janitor;
 use super::{
-    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest, Read,
-    Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
-    reading,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, Journal, LoadBegun,
+    LoadRequest, Read, Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats,
+    TidyPage, Write, reading,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -259,6 +261,7 @@ impl Store for Sqlite {
             tags: true,
             tag_listing: true,
             examination: true,
+            coherent_local: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -455,6 +458,10 @@ impl Store for Sqlite {
         step: Retirement,
     ) -> Result<Vec<bool>> {
         self.retire_registers(namespace, registers, step).await
+    }
+
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        Some(Box::new(Changes::new(&self.inner, namespace)))
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {
