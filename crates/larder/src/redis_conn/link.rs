@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::call::Call;
 use super::endpoint::{Endpoint, Template};
 use super::failure::{self, Failure};
 use super::map::Map;
@@ -72,45 +73,6 @@ pub(super) struct Shared {
     pub(super) refreshing: tokio::sync::Mutex<Option<(Instant, Error)>>,
     pub(super) wake: Arc<Notify>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// One command on its way to a slot.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// The slot of all its keys.
-    pub(crate) slot: u16,
-    /// Calls with the same number share a connection and keep their order.
-    pub(crate) lane: u64,
-    /// The command.
-    pub(crate) command: Cmd,
-    /// The script that it runs, if it does.
-    pub(crate) script: Option<&'static Script>,
-}
-
-impl Call {
-    /// Creates a plain command.
-    pub(crate) fn new(slot: u16, command: Cmd) -> Self {
-        Self {
-            slot,
-            lane: 0,
-            command,
-            script: None,
-        }
-    }
-
-    /// Creates a run of a script.
-    pub(crate) fn script(slot: u16, script: &'static Script, command: Cmd) -> Self {
-        Self {
-            script: Some(script),
-            ..Self::new(slot, command)
-        }
-    }
-
-    /// Chooses the lane.
-    pub(crate) fn lane(mut self, lane: u64) -> Self {
-        self.lane = lane;
-        self
-    }
 }
 
 impl Link {
@@ -227,6 +189,12 @@ impl Link {
     ///
     /// Commands to one slot are executed in order, except that one that had to follow a moving slot comes later.
     pub(crate) async fn many(&self, calls: &[Call]) -> Vec<Result<Value>> {
+        self.many_followed(calls).await.0
+    }
+
+    /// As [`many`](Self::many), and tells which had to follow a moving slot.
+    pub(crate) async fn many_followed(&self, calls: &[Call]) -> (Vec<Result<Value>>, Vec<usize>) {
+        let mut followed = Vec::new();
         let mut results: Vec<Result<Value>> = Vec::with_capacity(calls.len());
         results.resize_with(calls.len(), || Ok(Value::Nil));
         let lanes = self.lanes();
@@ -234,7 +202,7 @@ impl Link {
         // Servers that cannot be found are looked for once, not once for each command.
         let map = match self.map().await {
             Ok(map) => map,
-            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return (calls.iter().map(|_| Err(error.clone())).collect(), followed),
         };
         for (index, call) in calls.iter().enumerate() {
             match self.owner_in(&map, call.slot) {
@@ -270,6 +238,7 @@ impl Link {
                     for (index, value) in members.into_iter().zip(values) {
                         results[index] = match value {
                             Value::ServerError(error) => {
+                                followed.push(index);
                                 let node = Arc::clone(&node);
                                 self.follow(&calls[index], node, error, deadline).await
                             }
@@ -279,7 +248,7 @@ impl Link {
                 }
             }
         }
-        results
+        (results, followed)
     }
 
     /// Sends a command to one server itself, such as a scan; error replies become errors.

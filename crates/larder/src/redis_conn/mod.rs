@@ -5,6 +5,7 @@
 //! - a command is never sent twice, unless a server has said that it did not execute the first;
 //! - a lost, paused or moved server is found again without a restart of the application.
 
+mod call;
 mod endpoint;
 mod failure;
 mod link;
@@ -16,8 +17,9 @@ mod slot;
 mod subscriber;
 mod supervise;
 
+pub(crate) use self::call::Call;
 pub(crate) use self::endpoint::{Template, TlsFiles};
-pub(crate) use self::link::{Call, Link, Topology};
+pub(crate) use self::link::{Link, Topology};
 pub(crate) use self::node::{Limits, Node};
 pub(crate) use self::refresh::text;
 pub(crate) use self::script::Script;

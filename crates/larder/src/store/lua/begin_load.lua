@@ -1,6 +1,6 @@
 -- Captures registers, and leaves a mark under them that a load is under way, unless there is an entry or such a mark.
 -- The mark is an envelope as far as its stamps: nobody opens it, so it has no checksum.
--- KEYS: 1 entry, 2 register, 3 members of a sorted set, 4.. registers of tags, those of the load first
+-- KEYS: 1 entry, 2 register, 3 members of a sorted set, 4 journal, 5.. registers of tags, those of the load first
 -- ARGV: 1 a fresh register     2 how many registers the load depends on     3 its token, 8 bytes     4 its lease in ms
 --       5 when that ends, 8 bytes     6 how long registers are kept at least, in ms
 --       7 the fixed part of the mark's envelope     8.. 16 fresh bytes for each register of the load
@@ -11,7 +11,7 @@ if tags and tags.ask then
   return { 'registers', tags.ask }
 end
 stamp = ensure(KEYS[2], stamp, ARGV[1])
-local values = capture(stamp, 4, 3 + ARGV[2], 8, tonumber(ARGV[6]))
+local values = capture(stamp, 5, 4 + ARGV[2], 8, tonumber(ARGV[6]))
 if kind == 'L' then
   return { 'busy', stamp, values }
 end
@@ -21,7 +21,7 @@ if kind and kind ~= 'U' then
 end
 local mark = { 'L', stamp, ARGV[5], ARGV[3], ARGV[7] }
 for n, value in ipairs(values) do
-  local name = named(KEYS[3 + n])
+  local name = named(KEYS[4 + n])
   local length = #name - 1
   mark[#mark + 1] = string.sub(name, 1, 1)
   mark[#mark + 1] = string.char(length % 256, math.floor(length / 256))

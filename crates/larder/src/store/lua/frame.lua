@@ -2,16 +2,21 @@
 -- its envelope the register of a tag; a missing register makes it absent. Frame: see store/redis/frame.rs; envelope: see
 -- envelope.rs. A register of a tag: hard number, soft number, the namespace register when it was made; 8 bytes each.
 --
--- Scripts about an entry have KEYS: 1 entry, 2 register of the namespace, 3 one of their own, 4.. the registers of tags
--- that the caller believes the entry to depend on, or needs himself. If the entry depends on another one, they do
--- nothing and return { 'registers', names }: the caller comes again with these.
+-- Scripts about an entry have KEYS: 1 entry, 2 register of the namespace, 3 one of their own, 4 journal, 5.. the registers
+-- of tags that the caller believes the entry to depend on, or needs himself. If the entry depends on another one, they do
+-- nothing and return { 'registers', names }: the caller comes again with these. What they change they note in the journal,
+-- behind the change: see store/redis/journal.
 
 -- As REGISTER_GRACE_MS.
 local GRACE_MS = 60000
+-- About how many records a journal keeps; as MAX_RECORDS.
+local MAX_RECORDS = 4096
+-- A journal tells of an entry that is gone, or is another one in a way that its write id does not tell.
+local NO_WRITE_ID = string.rep('\0', 8)
 -- A register that lives longer than this is under suspicion: see retire.lua. No entry lives so long.
 local SUSPECTED_MS = 60000000000000
 
--- Returns the name of the register of a tag that a key holds.
+-- Returns what a key names behind the namespace: a register of a tag, or the user's key.
 local function named(key)
   return string.sub(key, #KEYS[2] + 2)
 end
@@ -61,7 +66,7 @@ end
 -- caller must come with, or `keys`, the registers, and `stale`.
 local function judge(found, life)
   local known, tags = {}, { keys = {}, stale = false }
-  for at = 4, #KEYS do
+  for at = 5, #KEYS do
     known[named(KEYS[at])] = KEYS[at]
   end
   for _, pair in ipairs(found) do
@@ -152,6 +157,29 @@ local function keys_between(first, last)
     keys[#keys + 1] = KEYS[at]
   end
   return keys
+end
+
+-- Adds a record to a journal that somebody reads. One that takes no record, as on a server that is full, ends: then its
+-- readers know that they have missed something.
+local function record(journal, fields)
+  local noted = redis.pcall('XADD', journal, 'NOMKSTREAM', 'MAXLEN', '~', MAX_RECORDS, '*', unpack(fields))
+  if type(noted) == 'table' and noted.err then
+    redis.call('DEL', journal)
+  end
+end
+
+-- Notes what the entry has become.
+local function note(write_id)
+  record(KEYS[4], { 'k', write_id .. named(KEYS[1]) })
+end
+
+-- Returns what a note of a new entry tells. One that has the write id of the entry before depends on other tags, which
+-- copies of that one do not know.
+local function told(write_id)
+  if redis.call('GETRANGE', KEYS[1], 17, 24) == write_id then
+    return NO_WRITE_ID
+  end
+  return write_id
 end
 
 -- Returns the register, created from `fresh` if it was missing.

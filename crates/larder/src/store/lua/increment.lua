@@ -1,6 +1,6 @@
 -- Adds to a counter. Numbers of Lua are doubles, so INCRBY adds, on a scratch key, exactly and with its own check of
 -- the range.
--- KEYS: 1 entry, 2 register, 3 scratch, 4.. registers of tags
+-- KEYS: 1 entry, 2 register, 3 scratch, 4 journal, 5.. registers of tags
 -- ARGV: 1 what to add     2 a fresh register     3 expiry of a new counter: A, N     4 ttl in ms
 --       5 expires at, 8 bytes     6 write id     7 the envelope of a new counter
 -- Returns: { 'sum', text }, { 'overflow', text }, or { 'entry' }: there is an entry in another form, for the caller to
@@ -20,6 +20,7 @@ if kind ~= 'C' then
   stamp = ensure(KEYS[2], stamp, ARGV[2])
   local frame = 'C' .. stamp .. ARGV[5] .. ARGV[6] .. string.char(#ARGV[1]) .. ARGV[1] .. ARGV[7]
   store(KEYS[1], frame, ARGV[3], ARGV[4])
+  note(ARGV[6])
   return { 'sum', ARGV[1] }
 end
 
@@ -44,4 +45,5 @@ else
   local frame = string.sub(head, 1, 17) .. ARGV[6] .. string.char(#new) .. new .. rest
   redis.call('SET', KEYS[1], frame, 'KEEPTTL')
 end
+note(ARGV[6])
 return { 'sum', new }

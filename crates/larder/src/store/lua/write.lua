@@ -1,5 +1,5 @@
 -- One write under a condition.
--- KEYS: 1 entry, 2 register, 3 members of a sorted set, 4.. registers of tags, those of the new entry first
+-- KEYS: 1 entry, 2 register, 3 members of a sorted set, 4 journal, 5.. registers of tags, those of the new entry first
 -- ARGV: 1 change: P put, D delete, T touch
 --       2 condition: A always, N none there, V none there and nobody loads one, X there, S same write id
 --       3 that write id     4 a fresh register     5 expiry: A, N, K     6 ttl in ms     7 expires at, 8 bytes
@@ -25,6 +25,10 @@ end
 
 if ARGV[1] == 'D' then
   redis.call('UNLINK', KEYS[1], KEYS[3])
+  -- Also where nothing is left: copies may outlive what was evicted. Who ends his own load changes no value.
+  if not loading or condition ~= 'S' then
+    note(NO_WRITE_ID)
+  end
   return { kind and not loading and 1 or 0, stamp }
 end
 
@@ -44,6 +48,9 @@ if ARGV[1] == 'T' then
       follow(KEYS[3], KEYS[1])
     end
     outlive(tags and tags.keys or {})
+    if not loading then
+      note(NO_WRITE_ID)
+    end
   end
   return { 1, stamp }
 end
@@ -57,6 +64,7 @@ if expiry == 'K' then
     expiry = 'N'
   end
 end
+local noted = told(ARGV[10])
 store(KEYS[1], ARGV[9] .. stamp .. expires .. ARGV[10] .. ARGV[11], expiry, ARGV[6])
 if kind == 'Z' or ARGV[9] == 'Z' then
   redis.call('UNLINK', KEYS[3])
@@ -66,6 +74,12 @@ if ARGV[9] == 'Z' then
   follow(KEYS[3], KEYS[1])
 end
 if ARGV[8] ~= '0' then
-  outlive(keys_between(4, 3 + ARGV[8]))
+  outlive(keys_between(5, 4 + ARGV[8]))
+end
+-- The mark of a load is no value, but may take the place of one.
+if ARGV[9] ~= 'L' then
+  note(noted)
+elseif kind and not loading then
+  note(NO_WRITE_ID)
 end
 return { 1, stamp }

@@ -1,5 +1,5 @@
 -- Adds members to a sorted set or changes their scores; creates the set.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4 journal, 5.. registers of tags
 -- ARGV: 1 a fresh register     2 expiry of a new set: A, N     3 ttl in ms     4 expires at, 8 bytes     5 write id
 --       6 the envelope of a new set     7.. scores and members
 -- Returns: { 'count', how many are new } { 'registers', names }, or { 'wrong' }: the entry is no sorted set
@@ -26,4 +26,5 @@ else
 end
 local added = add(KEYS[3], 7)
 follow(KEYS[3], KEYS[1])
+note(ARGV[5])
 return { 'count', added }

@@ -1,5 +1,5 @@
 -- Reads a sorted set.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4 journal, 5.. registers of tags
 -- ARGV: 1 R by rank: 2 first, 3 last, 4 '1' if descending
 --       1 S by score: 2 lowest, 3 highest     1 L count     1 M score of one member: 2 member
 -- Returns: { 'count', number }, { 'members', { member, score, .. } } { 'registers', names }, or { 'wrong' }: the entry is no sorted set

@@ -1,5 +1,5 @@
 -- Removes members of a sorted set, by name or by score; an empty set disappears.
--- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4.. registers of tags
+-- KEYS: 1 entry (the stamp of the set), 2 register, 3 members, 4 journal, 5.. registers of tags
 -- ARGV: 1 write id     2 M by name, S by score     3.. members, or the lowest and the highest score
 -- Returns: { 'count', how many were removed } { 'registers', names }, or { 'wrong' }: the entry is no sorted set
 local kind, _, _, tags = present()
@@ -26,8 +26,10 @@ end
 if removed > 0 then
   if redis.call('EXISTS', KEYS[3]) == 1 then
     redis.call('SETRANGE', KEYS[1], 17, ARGV[1])
+    note(ARGV[1])
   else
     redis.call('UNLINK', KEYS[1])
+    note(NO_WRITE_ID)
   end
 end
 return { 'count', removed }

@@ -5,6 +5,7 @@
 //! {T}z:<namespace>:<key>   members of a sorted set
 //! {T}g:<namespace>         namespace register: entries stamped with another value are not there
 //! {T}r:<namespace>:<name>  register of a tag or of the tags below a path
+//! {T}j:<namespace>         journal: what has changed, while somebody reads it; see `journal`
 //! {T}n:<namespace>:<key>   scratch of an addition; never outlives its script
 //! {T}l:<namespace>:<key>   lease: holders and fence of a name; the channel that calls its waiters has the same name
 //! {T}q:<namespace>:<key>   its queue
@@ -85,6 +86,11 @@ pub(super) fn name(bucket: &Bucket, kind: u8, namespace: &Namespace, key: &[u8])
 /// Returns `{T}g:<namespace>`.
 pub(super) fn register(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
     [&bucket.tag, b"g:".as_slice(), namespace.as_bytes()].concat()
+}
+
+/// Returns `{T}j:<namespace>`.
+pub(super) fn journal(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
+    [&bucket.tag, b"j:".as_slice(), namespace.as_bytes()].concat()
 }
 
 /// Returns the pattern that matches all names of a kind in a namespace, and in no other.
@@ -178,6 +184,7 @@ mod tests {
                 assert_eq!(slot(&name(bucket, kind, &namespace, key)), bucket.slot);
             }
             assert_eq!(slot(&register(bucket, &namespace)), bucket.slot);
+            assert_eq!(slot(&journal(bucket, &namespace)), bucket.slot);
             let entry = name(bucket, b'e', &namespace, key);
             assert_eq!(user_key(&buckets, b'e', &namespace, &entry), Some(key));
             let longer = Namespace::new("a{x}", "m", 11);

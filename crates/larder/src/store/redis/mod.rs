@@ -16,10 +16,12 @@ mod combine;
 mod counter;
 mod examine;
 mod frame;
+mod journal;
 mod keys;
 mod known;
 mod listing;
 mod locks;
+mod notes;
 mod place;
 mod puts;
 mod queue;
@@ -45,18 +47,20 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::Builder;
 
+use self::journal::Reader;
 use self::keys::Buckets;
 use self::listing::Wanted;
 use self::locks::{Ears, Leases};
+use self::notes::Note;
 use self::queue::Queue;
 use self::ready::Readiness;
 use self::spaces::Spaces;
 use self::tags::Target;
 use super::known::Known;
 use super::{
-    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, LoadBegun, LoadRequest,
-    NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp, SortedSetReply,
-    Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
+    Capabilities, Entry, Examined, Expiry, Invalidated, Invalidation, Journal, LoadBegun,
+    LoadRequest, NodeStatus, Read, Register, RegisterPage, Retirement, ScanPage, SortedSetOp,
+    SortedSetReply, Stamp, StampedPut, Store, StoreStats, TidyPage, Write,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -192,19 +196,24 @@ impl Inner {
         self.ready().await?;
         self.pass();
         let space = self.spaces.of(namespace, &self.buckets);
-        let mut calls = Vec::new();
+        let (mut calls, mut notes) = (Vec::new(), Vec::new());
         for (index, bucket) in self.buckets.all().iter().enumerate() {
             let mut command = redis::cmd("DEL");
             command.arg(&space.register(index).name);
+            let journal = space.journal(index);
             // On each connection: a write that was dropped may be on its way on any.
             for lane in 0..self.link.lanes() {
                 calls.push(Call::new(bucket.slot, command.clone()).lane(lane));
+                notes.push(Note {
+                    journal: journal.to_vec(),
+                    call: Call::new(bucket.slot, notes::everything(journal)).lane(lane),
+                });
             }
         }
-        let replies = self.link.many(&calls).await;
+        let (replies, noted) = self.many_noted(calls, notes).await;
         space.forget();
         replies.into_iter().collect::<Result<Vec<Value>>>()?;
-        Ok(())
+        noted.into_iter().collect()
     }
 
     fn reclaiming(&self) -> MutexGuard<'_, HashSet<Namespace>> {
@@ -228,6 +237,7 @@ impl Store for Redis {
             counters: true,
             sorted_sets: true,
             native_sorted_sets: true,
+            coherent_local: true,
             tags: true,
             tag_listing: true,
             examination: true,
@@ -420,6 +430,11 @@ impl Store for Redis {
     ) -> Result<Vec<bool>> {
         let applied = self.inner.retire(namespace, registers, step).await;
         applied.map_err(named)
+    }
+
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        let reader = Reader::new(Arc::clone(&self.inner), namespace);
+        Some(Box::new(reader))
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

@@ -18,6 +18,8 @@ pub(super) struct Place<'a> {
     pub(super) lane: u64,
     pub(super) entry: Vec<u8>,
     pub(super) register: &'a Register,
+    /// The key of the journal of the bucket.
+    pub(super) journal: &'a [u8],
     within: &'a Bucket,
     namespace: &'a Namespace,
     key: &'a [u8],
@@ -42,6 +44,7 @@ impl Inner {
             },
             entry: keys::name(within, b'e', namespace, key),
             register: space.register(bucket),
+            journal: space.journal(bucket),
             within,
             namespace,
             key,
@@ -64,7 +67,7 @@ impl Place<'_> {
     ) -> Cmd {
         let registers = registers.into_iter().map(|name| self.tag_register(name));
         let registers: Vec<_> = registers.collect();
-        let mut keys = vec![&self.entry[..], &self.register.name, third];
+        let mut keys = vec![&self.entry[..], &self.register.name, third, self.journal];
         keys.extend(registers.iter().map(Vec::as_slice));
         script.command(&keys)
     }

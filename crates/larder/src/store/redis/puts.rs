@@ -1,10 +1,11 @@
-//! Merging plain puts: what many tasks write at the same moment goes out as one pipeline, with one look at each
-//! register behind it.
+//! Merging plain puts: what many tasks write at the same moment goes out as one pipeline, with one note in the journal
+//! and one look at the register behind it.
 //!
 //! Writes must keep their order, also where a caller goes away: once its connection stands, a batch is put together,
 //! without the puts whose caller is gone, and handed to the connection in one step under the lock of the queue; and
 //! every other write passes that lock before it is sent.
 
+use std::iter;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::combine::MAX_BATCH;
 use super::frame::Stamp;
+use super::notes;
 use super::queue::{Duty, abandoned};
 use super::spaces::Space;
 use super::write::{MAX_BYTES, stamp};
@@ -27,6 +29,8 @@ pub(super) struct Put {
     pub(super) slot: u16,
     pub(super) lane: u64,
     pub(super) command: Cmd,
+    /// What the journal is told.
+    pub(super) note: Vec<u8>,
     /// The length of what it writes.
     pub(super) bytes: usize,
     /// The stamp it carries.
@@ -38,9 +42,11 @@ pub(super) struct Put {
 pub(super) enum Outcome {
     /// The entry is there and valid.
     Done,
+    /// So it is, but the journal was not told, as where it is elsewhere.
+    Unnoted,
     /// It carries an old stamp: the script has to write it.
     Stale,
-    /// It is written, but the register is elsewhere: its stamp is to be looked at.
+    /// It is written, but the register is elsewhere: its stamp is to be looked at, and the journal to be told.
     Unseen,
     /// It is not written, as where its slot moves.
     Refused,
@@ -66,12 +72,14 @@ impl Inner {
         if under_way.is_alone {
             self.pass();
             let (slot, lane, guess) = (put.slot, put.lane, put.guess);
+            let note = notes::keys(put.space.journal(put.bucket), iter::once(&put.note[..]));
             let look = look(&put);
-            let mut pipeline = Pipeline::with_capacity(2);
-            pipeline.add_command(put.command).add_command(look);
+            let mut pipeline = Pipeline::with_capacity(3);
+            pipeline.add_command(put.command);
+            pipeline.add_command(note).add_command(look);
             let replies = self.link.pipeline(slot, lane, &pipeline).await?;
             return Ok(match replies.as_slice() {
-                [set, now] => outcome(set, now, guess),
+                [set, noted, now] => outcome(set, noted, now, guess),
                 _ => Outcome::Refused,
             });
         }
@@ -124,12 +132,17 @@ fn sort(waiting: Vec<Waiting>) -> Vec<Batch> {
 async fn exchange(inner: &Inner, batch: Batch) {
     let first = &batch.puts[0].put;
     let (slot, lane, look) = (first.slot, first.lane, look(first));
+    let journal = first.space.journal(first.bucket).to_vec();
     let mut puts = batch.puts;
     let make = || {
         puts.retain(|waiting| !waiting.tell.is_closed());
-        let mut pipeline = Pipeline::with_capacity(puts.len() + 1);
+        let mut pipeline = Pipeline::with_capacity(puts.len() + 2);
         for waiting in &mut puts {
             pipeline.add_command(std::mem::take(&mut waiting.put.command));
+        }
+        if !puts.is_empty() {
+            let notes = puts.iter().map(|waiting| &waiting.put.note[..]);
+            pipeline.add_command(notes::keys(&journal, notes));
         }
         pipeline.add_command(look);
         pipeline
@@ -142,17 +155,21 @@ async fn exchange(inner: &Inner, batch: Batch) {
         }),
         Ok(mut replies) => {
             let now = replies.pop().unwrap_or_default();
+            let noted = replies.pop().unwrap_or_default();
             for (waiting, reply) in puts.into_iter().zip(replies) {
-                let outcome = outcome(&reply, &now, waiting.put.guess);
+                let outcome = outcome(&reply, &noted, &now, waiting.put.guess);
                 let _ = waiting.tell.send(Ok(outcome));
             }
         }
     }
 }
 
-fn outcome(set: &Value, now: &Value, guess: Stamp) -> Outcome {
+fn outcome(set: &Value, noted: &Value, now: &Value, guess: Stamp) -> Outcome {
     match (set, now) {
         (Value::Okay, Value::ServerError(_)) => Outcome::Unseen,
+        (Value::Okay, now) if stamp(now) == Some(guess) && notes::is_refused(noted) => {
+            Outcome::Unnoted
+        }
         (Value::Okay, now) if stamp(now) == Some(guess) => Outcome::Done,
         (Value::Okay, _) => Outcome::Stale,
         _ => Outcome::Refused,

@@ -222,10 +222,11 @@ impl Inner {
         tagged: &[Tagged<'_>],
         removes: bool,
     ) -> Result<Vec<Fate>> {
+        let journal = journal_of(life);
         let calls = tagged.iter().map(|((entry, members), names)| {
             let registers = names.iter().filter_map(|name| register_of(life, name));
             let registers: Vec<_> = registers.collect();
-            let mut keys: Vec<&[u8]> = vec![entry, life, members];
+            let mut keys: Vec<&[u8]> = vec![entry, life, members, &journal];
             keys.extend(registers.iter().map(Vec::as_slice));
             let mut command = PURGE.command(&keys);
             command.arg(mode(removes));
@@ -290,6 +291,14 @@ fn number(value: &Value) -> u64 {
     }
 }
 
+/// Returns the key of the journal in the bucket and namespace of the latter's register.
+fn journal_of(life: &[u8]) -> Vec<u8> {
+    let close = life.iter().position(|&byte| byte == b'}').unwrap_or(0);
+    let (tag, rest) = life.split_at(close + 1);
+    let namespace = rest.strip_prefix(b"g:").unwrap_or(rest);
+    [tag, b"j:", namespace].concat()
+}
+
 /// Returns the key of the register of a tag in the bucket and namespace of the latter's register.
 fn register_of(life: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let close = life.iter().position(|&byte| byte == b'}')?;
@@ -335,6 +344,7 @@ mod tests {
         assert_eq!(register, b"{a}g:app:main:v1");
         assert_eq!(entry, b"{a}e:app:main:v1:k:1");
         assert_eq!(members, b"{a}z:app:main:v1:k:1");
+        assert_eq!(journal_of(&register), b"{a}j:app:main:v1");
         assert_eq!(related(b"{a}e:app:main"), None);
         assert_eq!(related(b"other"), None);
         assert_eq!(life_of(b"{a}r:app:main:v1:=t:1").unwrap(), register);

@@ -25,6 +25,7 @@ pub(super) static CAPTURE: Script = script!("capture");
 pub(super) static PUT: Script = script!("put");
 pub(super) static BEGIN_LOAD: Script = script!("begin_load");
 pub(super) static SOFTEN: Script = script!("soften");
+pub(super) static JOURNAL: Script = script!("journal");
 
 #[cfg(test)]
 mod tests {
@@ -33,6 +34,12 @@ mod tests {
     #[test]
     fn scripts_keep_registers_as_long_as_other_stores_do() {
         let line = format!("local GRACE_MS = {REGISTER_GRACE_MS}\n");
+        assert!(include_str!("../lua/frame.lua").contains(&line));
+    }
+
+    #[test]
+    fn scripts_keep_journals_as_long_as_commands_do() {
+        let line = format!("local MAX_RECORDS = {}\n", super::super::notes::MAX_RECORDS);
         assert!(include_str!("../lua/frame.lua").contains(&line));
     }
 }

@@ -1,4 +1,4 @@
-//! What this process remembers of namespaces: the names of their registers, and the stamps it saw last.
+//! What this process remembers of namespaces: the names of their registers and journals, and the stamps it saw last.
 //!
 //! A remembered stamp is a guess. A write carries it and reads the register behind itself; if they differ, the
 //! namespace was cleared meanwhile, and the write is repeated with the register's own value.
@@ -24,6 +24,7 @@ pub(super) struct Spaces(RwLock<HashMap<Namespace, Arc<Space>>>);
 #[derive(Debug)]
 pub(super) struct Space {
     registers: Box<[Register]>,
+    journals: Box<[Vec<u8>]>,
 }
 
 /// The register of a namespace in one bucket.
@@ -47,8 +48,12 @@ impl Spaces {
             name: keys::register(bucket, namespace),
             stamp: AtomicU64::new(0),
         });
+        let journals = buckets.all().iter();
         let space = Arc::new(Space {
             registers: registers.collect(),
+            journals: journals
+                .map(|bucket| keys::journal(bucket, namespace))
+                .collect(),
         });
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_SPACES {
@@ -62,6 +67,11 @@ impl Space {
     /// Returns the register of a bucket.
     pub(super) fn register(&self, bucket: usize) -> &Register {
         &self.registers[bucket]
+    }
+
+    /// Returns the key of the journal of a bucket.
+    pub(super) fn journal(&self, bucket: usize) -> &[u8] {
+        &self.journals[bucket]
     }
 
     /// Forgets all stamps.

@@ -1,6 +1,6 @@
 //! Writes. A plain put is `SET` and a look at the register behind it; everything else is one script.
 //!
-//! The plain put guesses the stamp. If the namespace was cleared since, what it wrote is not valid, the register says
+//! Both tell the journal: see `notes`. The plain put guesses the stamp. If the namespace was cleared since, what it wrote is not valid, the register says
 //! so in the same round trip, and the script writes again with the right stamp before the put is acknowledged.
 
 use std::collections::HashSet;
@@ -12,6 +12,7 @@ use redis::{Cmd, Value};
 use super::Inner;
 use super::frame::{self, Framed, Stamp};
 use super::known::{MAX_ATTEMPTS, asked_for};
+use super::notes::{self, Note};
 use super::place::Place;
 use super::puts::{Outcome, Put};
 use super::read::array;
@@ -40,6 +41,17 @@ struct Step<'a> {
     guess: Option<Stamp>,
     /// What the entry to store depends on.
     registers: Vec<Register>,
+}
+
+impl Step<'_> {
+    /// Returns what the journal is told of a put.
+    fn told(&self) -> Vec<u8> {
+        let write_id = match &self.write.change {
+            Change::Put(entry) => envelope::write_id(entry),
+            Change::Delete | Change::Touch => 0,
+        };
+        notes::of_key(write_id, self.place.key())
+    }
 }
 
 impl Inner {
@@ -79,12 +91,22 @@ impl Inner {
                 slot: place.slot,
                 lane: place.lane,
                 command: call.command,
+                note: step.told(),
                 bytes: entry.len(),
                 guess: stamp,
             };
             match self.put(put).await? {
                 Outcome::Done => return Ok(true),
-                Outcome::Unseen if self.sees(place, stamp).await? => return Ok(true),
+                Outcome::Unnoted => {
+                    let note = note([&step], place);
+                    self.note_again(&note.call, &note.journal).await?;
+                    return Ok(true);
+                }
+                Outcome::Unseen if self.sees(place, stamp).await? => {
+                    let note = note([&step], place);
+                    self.note_again(&note.call, &note.journal).await?;
+                    return Ok(true);
+                }
                 Outcome::Unseen | Outcome::Stale => {}
                 Outcome::Refused => {
                     self.pass();
@@ -95,7 +117,7 @@ impl Inner {
         }
         let reply = self.on_entry(&step.place, |known| self.scripted(&step, known));
         let applied = outcome(&step.place, reply.await?)?;
-        self.note(&step, applied);
+        self.learn(&step, applied);
         Ok(applied)
     }
 
@@ -121,7 +143,7 @@ impl Inner {
     }
 
     /// Remembers what an entry that was stored depends on.
-    fn note(&self, step: &Step<'_>, applied: bool) {
+    fn learn(&self, step: &Step<'_>, applied: bool) {
         if applied && !step.registers.is_empty() {
             self.known.learn(&step.place.entry, &step.registers);
         }
@@ -157,7 +179,7 @@ impl Inner {
             get.arg(&steps[index].place.register.name);
             steps[index].place.call(get)
         }));
-        let mut replies = self.link.many(&calls).await;
+        let (mut replies, noted) = self.many_noted(calls, notes(&steps, &looks)).await;
         let registers = replies.split_off(steps.len());
         let mut seen: Vec<(usize, u64, Option<Stamp>)> = Vec::with_capacity(registers.len());
         for (index, reply) in looks.into_iter().zip(registers) {
@@ -184,10 +206,11 @@ impl Inner {
                 again.push(index);
             }
         }
+        noted.into_iter().collect::<Result<Vec<()>>>()?;
         self.repeat(&steps, again).await?;
         self.answer(&steps, asking, &mut applied).await?;
         for (step, applied) in steps.iter().zip(&applied) {
-            self.note(step, *applied);
+            self.learn(step, *applied);
         }
         Ok(applied)
     }
@@ -369,6 +392,29 @@ fn looks(steps: &[Step<'_>]) -> Vec<usize> {
         .filter(|(_, step)| seen.insert((step.place.bucket, step.place.lane)))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// Returns the notes of plain puts, one for each bucket and lane: those of these steps.
+fn notes(steps: &[Step<'_>], firsts: &[usize]) -> Vec<Note> {
+    let of_first = |&first: &usize| {
+        let place = &steps[first].place;
+        let is_beside = |step: &&Step<'_>| {
+            let other = (step.place.bucket, step.place.lane);
+            step.guess.is_some() && other == (place.bucket, place.lane)
+        };
+        note(steps.iter().filter(is_beside), place)
+    };
+    firsts.iter().map(of_first).collect()
+}
+
+/// Returns the note of plain puts of one bucket and lane.
+fn note<'a>(steps: impl IntoIterator<Item = &'a Step<'a>>, place: &Place<'_>) -> Note {
+    let told: Vec<_> = steps.into_iter().map(Step::told).collect();
+    let told = told.iter().map(Vec::as_slice);
+    Note {
+        journal: place.journal.to_vec(),
+        call: place.call(notes::keys(place.journal, told)),
+    }
 }
 
 /// Returns the members of a sealed sorted set, and its envelope without them.

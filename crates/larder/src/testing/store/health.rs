@@ -44,6 +44,8 @@ pub async fn capabilities_are_honest(fixture: &StoreUnderTest) -> Result<()> {
         can.sorted_sets || !can.native_sorted_sets,
         "native sets are sets"
     );
+    let journal = space.store.journal(&space.namespace);
+    assert_eq!(journal.is_some(), can.coherent_local);
     tags_are_honest(fixture).await?;
     locks_are_honest(fixture).await
 }

@@ -72,6 +72,15 @@ macro_rules! __each_store_law {
                 ping_answers
                 stats_are_plausible
             }
+            journal {
+                a_restamped_entry_is_noted_as_another
+                changes_are_noted_before_they_are_acknowledged
+                first_poll_says_everything
+                marks_are_not_noted
+                notes_of_other_namespaces_stay_there
+                order_is_kept
+                own_changes_come_back
+            }
             keys {
                 keys_may_hold_any_bytes
                 keys_of_any_bytes_are_listed

@@ -4,6 +4,7 @@
 //! one server. Time passes through the [`ManualClock`] where the store takes one, else by waiting. A law about
 //! something that the store's capabilities exclude returns early; [`health::capabilities_are_honest`] checks them.
 
+mod journal_space;
 #[macro_use]
 mod list;
 mod lock_space;
@@ -17,6 +18,7 @@ pub mod counters;
 pub mod entries;
 pub mod expiry;
 pub mod health;
+pub mod journal;
 pub mod keys;
 pub mod limiters;
 pub mod listing;

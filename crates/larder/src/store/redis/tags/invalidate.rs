@@ -7,6 +7,7 @@ use crate::key::Namespace;
 use crate::redis_conn::Call;
 use crate::store::redis::Inner;
 use crate::store::redis::keys::{self, Bucket};
+use crate::store::redis::notes::{self, Note};
 use crate::store::redis::read::array;
 use crate::store::redis::scripts::SOFTEN;
 use crate::store::redis::spaces::{Space, fresh};
@@ -22,19 +23,23 @@ impl Inner {
     ) -> Result<Invalidated> {
         self.ready().await?;
         let space = self.spaces.of(namespace, &self.buckets);
-        let mut calls = Vec::new();
+        let (mut calls, mut notes) = (Vec::new(), Vec::new());
         for (index, bucket) in self.buckets.all().iter().enumerate() {
             let key = |name: &Register| keys::name(bucket, b'r', namespace, name.as_bytes());
             let named: Vec<_> = names.iter().map(key).collect();
             let any = key(&Register::any());
             match how {
-                Invalidation::Hard => calls.extend(removal(bucket, &space, index, (&any, &named))),
+                Invalidation::Hard => {
+                    calls.extend(removal(bucket, &space, index, (&any, &named)));
+                    notes.extend(note(bucket, space.journal(index), names));
+                }
                 Invalidation::Soft => calls.push(softening(bucket, &space, index, (&any, &named))),
             }
         }
         self.pass();
         let per_bucket = calls.len() / self.buckets.len();
-        let mut replies = self.link.many(&calls).await.into_iter();
+        let (replies, noted) = self.many_noted(calls, notes).await;
+        let (mut replies, mut noted) = (replies.into_iter(), noted.into_iter());
         let parts = self.buckets.len();
         let mut told = Invalidated {
             had: vec![false; names.len()],
@@ -44,7 +49,9 @@ impl Inner {
         let mut failure = None;
         for _ in 0..parts {
             let of_bucket: Vec<_> = replies.by_ref().take(per_bucket).collect();
-            match of_bucket.into_iter().collect::<Result<Vec<Value>>>() {
+            let replies = of_bucket.into_iter().collect::<Result<Vec<Value>>>();
+            let noted = noted.next().unwrap_or(Ok(()));
+            match replies.and_then(|replies| noted.map(|()| replies)) {
                 Ok(replies) => {
                     let had = match how {
                         Invalidation::Hard => were_removed(&replies),
@@ -88,6 +95,15 @@ fn removal(
     calls
 }
 
+/// Returns what notes the registers of one bucket, also those that were not there: copies may depend on them.
+fn note(bucket: &Bucket, journal: &[u8], names: &[Register]) -> Option<Note> {
+    let command = notes::registers(journal, names.iter().map(Register::as_bytes));
+    (!names.is_empty()).then(|| Note {
+        journal: journal.to_vec(),
+        call: Call::new(bucket.slot, command),
+    })
+}
+
 /// Returns which registers were there, and no remains of before the namespace was cleared.
 fn were_removed(replies: &[Value]) -> Vec<bool> {
     let [_any, removed @ .., life] = replies else {
@@ -107,7 +123,7 @@ fn softening(
     index: usize,
     (any, named): (&[u8], &[Vec<u8>]),
 ) -> Call {
-    let mut keys = vec![&space.register(index).name[..], any];
+    let mut keys = vec![&space.register(index).name[..], any, space.journal(index)];
     keys.extend(named.iter().map(Vec::as_slice));
     let mut command = SOFTEN.command(&keys);
     for _ in named {
