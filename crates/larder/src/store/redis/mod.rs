@@ -9,7 +9,7 @@
 //! get   MGET {T}e:<ns>:<key> {T}g:<ns>            set   SET {T}e:.. <stamp, envelope> PX ..  +  GET {T}g:<ns>
 //!       .. {T}r:<ns>:=<tag> .. with tags                one script with tags
 //! ```
-//! No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
+//! What changes is noted in a stream, while somebody reads it: see `notes` and `journal`. No script runs on a hit or on a plain put. See `keys` for names and `frame` for bytes.
 
 mod builder;
 mod combine;
@@ -106,6 +106,12 @@ use crate::tag::Nonces;
 /// An invalidation that a primary acknowledged and had not yet copied is lost with it, like any write. A register that is
 /// lost or evicted makes misses, never stale reads. Entries that tags made invalid and that have no expiry keep their
 /// memory until they are written, cleaned up, pruned, or evicted.
+///
+/// # Journal
+/// [`Store::journal`] reads a stream in each bucket that writers add to in the step, or the pipeline, of the change; it is
+/// there from the first poll until ten minutes after the last one. A plain put or an invalidation whose connection breaks in
+/// the middle, and which fails therefore, may have been applied without a note. What a primary still tells after its
+/// replica took over is not used once the new one is known.
 ///
 /// ```no_run
 /// # async fn example() -> larder::Result<()> {

@@ -7,6 +7,7 @@ mod failover;
 mod frames;
 mod history;
 mod hostile;
+mod journal;
 mod locks;
 mod merging;
 mod resharding;
