@@ -95,6 +95,11 @@ const MAX_BRIEF_BYTES: usize = 64 << 10;
 /// A register is a small file, too, which a read of an entry that depends on it opens: about as dear as the entry's own.
 /// To list the keys of a tag is to read the heads of all entries.
 ///
+/// # Local copies
+/// [`Store::journal`] tells all processes of the host what has changed, also what a process had begun that was killed. While
+/// somebody reads it, and for ten minutes after, each change appends two notes to a log of its namespace, some microseconds
+/// each; logs take two MiB at most. What is done to the files by hand is not told. Not for NFS.
+///
 /// # Locks, semaphores and rate limiters
 /// Each is a small file of its own, which `clear` does not remove. A process that uses them keeps a file locked in
 /// `owners/` while the store is open, so that what it holds is free at once when it is killed or closes its last handle,

@@ -63,6 +63,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// and registers once nothing needs them; those of entries that never expire stay until a cleanup finds that nothing
 /// carries them, or nothing else is left to evict.
 ///
+/// # Local copies
+/// [`Store::journal`] tells all processes of the host what has changed. While somebody reads it, and for ten minutes after,
+/// each change writes one more row in its transaction; the last 10,000 are kept, in stores under 640 MiB fewer. A poll
+/// without news is one indexed read on the caller's thread.
+///
 /// # Locks, semaphores and rate limiters
 /// Each is a row of its own, which counts towards the file's size and is never evicted. A process that uses them keeps a
 /// file locked in `<file>.owners/` while the store is open, so that what it holds is free at once when it is killed or
