@@ -30,7 +30,7 @@ fn tag() -> Register {
 
 /// Only even keys have the tag.
 fn has_tag(key: &[u8]) -> bool {
-    key.last().unwrap() % 2 == 0
+    key.last().unwrap().is_multiple_of(2)
 }
 
 /// Changes entries until it is killed.

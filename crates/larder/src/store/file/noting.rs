@@ -158,7 +158,7 @@ impl Disk {
             return Ok(Some(log));
         }
         let path = self.layout.journal_path(namespace);
-        let open = || {
+        let open = || -> io::Result<Arc<OpenLog>> {
             let file = open(&path, OpenOptions::new().append(true))?;
             let id = id_of(&file.metadata()?);
             Ok(Arc::new(OpenLog { file, id }))
@@ -168,8 +168,8 @@ impl Disk {
                 self.logs.keep(namespace, Some(&log));
                 Ok(Some(log))
             }
-            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => self.give_up_log(namespace, error).map(|()| None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => self.give_up_log(namespace, &error).map(|()| None),
         }
     }
 
@@ -195,17 +195,17 @@ impl Disk {
                     return Ok(());
                 }
                 Ok(_) => {}
-                Err(error) => return self.give_up_log(namespace, error),
+                Err(error) => return self.give_up_log(namespace, &error),
             }
             self.logs.keep(namespace, None);
             log = self.log(namespace)?;
         }
         let moving = io::Error::other("the log is replaced all the time");
-        self.give_up_log(namespace, moving)
+        self.give_up_log(namespace, &moving)
     }
 
     /// Removes a log that cannot be used, so that readers notice; writing goes on without.
-    fn give_up_log(&self, namespace: Digest, error: io::Error) -> Attempt<()> {
+    fn give_up_log(&self, namespace: Digest, error: &io::Error) -> Attempt<()> {
         tracing::warn!(store = "file", %error, "changes cannot be noted; local copies of all processes are dropped");
         self.logs.keep(namespace, None);
         // Not while somebody puts another log in its place, which would seem to hold everything.
