@@ -40,10 +40,11 @@ const TAG_OPERATIONS: (&str, &str) = ("LARDER_TEST_STORM_OPERATIONS", "1000000")
 /// Names the file to which each of them adds its row.
 const TAG_ROWS: &str = "LARDER_TEST_STORM_ROWS";
 /// What is in the columns of these rows, which are as wide.
-const TAG_COLUMNS: [&str; 7] = [
+const TAG_COLUMNS: [&str; 8] = [
     "store",
     "operations",
     "hits",
+    "local",
     "invalidations",
     "lost",
     "violations",
@@ -106,13 +107,14 @@ fn tags(fleet: &Fleet) -> Result<Counts> {
         store,
         operations,
         hits,
+        local,
         invalidations,
         lost,
         violations,
         joined,
     ] = TAG_COLUMNS;
     println!(
-        "{store:<28} {operations:>10} {hits:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
+        "{store:<28} {operations:>10} {hits:>10} {local:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
     );
     print!("{}", std::fs::read_to_string(rows.path())?);
     Ok(counts)
