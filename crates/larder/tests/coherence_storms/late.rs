@@ -274,7 +274,7 @@ async fn use_all(cache: &Cache, key: &str) {
     drop(cache.add(key, "x").tags([key]).await);
     drop(cache.invalidate_tags([key]).await);
     drop(cache.add(key, "x").tags([key]).await);
-    drop(cache.increment(&format!("{key}:count"), 1).await);
+    drop(cache.increment(format!("{key}:count"), 1).await);
     drop(cache.delete(key).await);
 }
 
