@@ -1,6 +1,8 @@
 //! `cargo xtask soak [name]`: the long tests, on a release build, with the servers up.
+//!
+//! How long they are can be set by the variables below, for less time or more.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -104,7 +106,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     }
     if is_wanted("storms") {
         let mut command = workspace::cargo(STORMS);
-        fleet.equip(command.env(STORM_S.0, STORM_S.1));
+        fleet.equip(amount(&mut command, STORM_S));
         counts += stage::run(command, Runner::Libtest)?;
     }
     if is_wanted("tags") {
@@ -117,6 +119,14 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(test::conclude(counts))
 }
 
+/// Says how long tests are, unless the environment does.
+fn amount<'a>(command: &'a mut Command, (name, usual): (&str, &str)) -> &'a mut Command {
+    if std::env::var_os(name).is_none() {
+        command.env(name, usual);
+    }
+    command
+}
+
 /// Runs the long form of the tests of tags, and prints a table of what each came to.
 fn tags(fleet: &Fleet) -> Result<Counts> {
     tag_storms(fleet, &["--skip", TIERS])
@@ -126,7 +136,7 @@ fn tags(fleet: &Fleet) -> Result<Counts> {
 fn tag_storms(fleet: &Fleet, chosen: &[&str]) -> Result<Counts> {
     let rows = tempfile::NamedTempFile::new()?;
     let mut command = workspace::cargo(TAGS);
-    fleet.equip(command.args(chosen).env(TAG_OPERATIONS.0, TAG_OPERATIONS.1));
+    fleet.equip(amount(command.args(chosen), TAG_OPERATIONS));
     command.env(ROWS, rows.path());
     let counts = stage::run(command, Runner::Libtest)?;
     let [
@@ -151,7 +161,7 @@ fn coherence(fleet: &Fleet) -> Result<Counts> {
     let mut counts = tag_storms(fleet, &[TIERS])?;
     let rows = tempfile::NamedTempFile::new()?;
     let mut command = workspace::cargo(COHERENCE);
-    fleet.equip(command.env(COHERENCE_TRIALS.0, COHERENCE_TRIALS.1));
+    fleet.equip(amount(&mut command, COHERENCE_TRIALS));
     command.env(ROWS, rows.path());
     counts += stage::run(command, Runner::Libtest)?;
     print!("{}", std::fs::read_to_string(rows.path())?);
