@@ -120,7 +120,7 @@ impl Inner {
         let news = journal.poll().await;
         let notes = || news.iter().flatten().flatten();
         if notes().any(|note| *note == Note::All) {
-            self.inflight.doom_all(|| tier.drop_all());
+            self.inflight.hear_of_all(|| tier.drop_all());
         }
         self.apply(tier, notes());
         for (part, news) in news.iter().enumerate() {
@@ -150,7 +150,7 @@ impl Inner {
             }
         }
         if !registers.is_empty() {
-            self.inflight.doom_all(|| {
+            self.inflight.hear_of_all(|| {
                 for register in registers {
                     tier.invalidate(register);
                 }
@@ -158,7 +158,7 @@ impl Inner {
         }
         for (key, write_id) in changed {
             self.inflight
-                .change_now(key, || tier.remove_unless(key, write_id));
+                .hear(key, || tier.remove_unless(key, write_id));
         }
     }
 }

@@ -350,7 +350,7 @@ impl Drop for TagChange<'_> {
         if let Some(tier) = &inner.local {
             inner
                 .inflight
-                .doom_all(|| tier.invalidate_selected(selectors));
+                .hear_of_all(|| tier.invalidate_selected(selectors));
         }
         inner.flights.forget_depending(selectors);
         inner.empty_memo();

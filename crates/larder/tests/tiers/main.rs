@@ -11,6 +11,7 @@ mod rig;
 mod causal;
 mod changes;
 mod copies;
+mod loads;
 mod reads;
 
 use std::future::Future;
