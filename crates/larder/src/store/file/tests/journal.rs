@@ -94,7 +94,7 @@ fn nothing_is_noted_that_nobody_reads() {
     let store = open(&dir);
     put(&store, b"k");
     assert!(write(&store, Write::delete(b"k")));
-    assert_eq!(tree(&store.disk.layout.journals()), [PathBuf::new(); 0]);
+    assert!(tree(&store.disk.layout.journals()).is_empty());
 }
 
 #[test]
@@ -119,8 +119,9 @@ fn what_was_begun_is_told_until_its_writer_is_gone() {
         ),
     ] {
         append(&on.other, &begun(subject).encode());
-        assert_eq!(news(&mut *on.journal), [told.clone()]);
-        assert_eq!(news(&mut *on.journal), [told]);
+        for _ in 0..2 {
+            assert_eq!(news(&mut *on.journal), std::slice::from_ref(&told));
+        }
         assert_eq!(news(&mut *on.journal), []);
     }
 }
