@@ -20,13 +20,16 @@ impl Expansion<'_> {
         let invalidate = self.invalidate_companion(place("invalidate"));
         let uncached = self.uncached_companion(place("uncached"));
         let visibility = &self.function.item.vis;
+        let conditions = self.conditions();
         let doc =
             format!("The key of [`{name}`](fn@{name}), removing what it has stored, and its body.");
         quote! {
+            #(#conditions)*
             #[doc = #doc]
             #[allow(non_camel_case_types, dead_code, missing_debug_implementations, reason = "it has the name of the function")]
             #visibility enum #name {}
 
+            #(#conditions)*
             impl #name {
                 #key
                 #invalidate
@@ -98,9 +101,17 @@ impl Expansion<'_> {
         self.companion(&doc, &signature, &quote!(#call.await))
     }
 
+    /// Returns the attributes under which there is such a function at all.
+    fn conditions(&self) -> Vec<&syn::Attribute> {
+        let attributes = self.function.item.attrs.iter();
+        attributes.filter(|it| it.path().is_ident("cfg")).collect()
+    }
+
     fn companion(&self, doc: &str, signature: &syn::Signature, body: &TokenStream) -> TokenStream {
         let (allowed, visibility) = (allowed(), &self.function.item.vis);
+        let conditions = self.conditions();
         quote! {
+            #(#conditions)*
             #[doc = #doc]
             #[allow(dead_code, unused_variables, clippy::unused_self, clippy::unused_async, reason = "it may not be used")]
             #allowed

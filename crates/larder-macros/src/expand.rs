@@ -246,11 +246,11 @@ impl<'a> Expansion<'a> {
             quote!(())
         };
         Some(quote_spanned! {Span::mixed_site()=>
-            static CLAIM: #support::Claim = #support::Claim::new(
+            static __LARDER_CLAIM: #support::Claim = #support::Claim::new(
                 #name,
                 ::core::concat!(::core::file!(), ":", ::core::line!()),
             );
-            CLAIM.take::<#owner>()?;
+            __LARDER_CLAIM.take::<#owner>()?;
         })
     }
 

@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
 use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 
 use super::Inner;
 use super::local::Tier;
 use super::stats::Counter;
-use crate::store::{Journal, Note};
+use crate::store::{Journal, Note, Register};
 
 /// How often the journal is read while the tier is in use.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -30,8 +31,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Each bound on staleness is worth so many readings.
 const READINGS: u32 = 3;
-/// After so many idle readings nothing is read until the tier is used again.
-const IDLE_READINGS: u32 = 60;
+/// After so long without use nothing is read until the tier is used again.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the first read of a cache waits for the first news; the task may be in a runtime that stands still.
+const FIRST_NEWS: Duration = Duration::from_secs(1);
 
 /// The task that follows the journal; stopped when the cache is dropped.
 #[derive(Debug, Default)]
@@ -59,8 +62,8 @@ impl Follower {
         if !shared.is_used.swap(true, Ordering::AcqRel) {
             shared.used.notify_one();
         }
-        if self.is_running(inner) {
-            shared.has_begun.wait().await;
+        if self.is_running(inner) && shared.has_begun.get().is_none() {
+            drop(timeout(FIRST_NEWS, shared.has_begun.wait()).await);
         }
     }
 
@@ -89,7 +92,7 @@ impl Drop for Follower {
 }
 
 async fn follow(cache: Weak<Inner>, mut journal: Box<dyn Journal>, shared: Arc<Shared>) {
-    let (mut hits, mut idle) = (0, 0);
+    let (mut hits, mut idle) = (0, Duration::ZERO);
     loop {
         let Some(inner) = cache.upgrade() else { return };
         let Some(tier) = &inner.local else { return };
@@ -97,17 +100,21 @@ async fn follow(cache: Weak<Inner>, mut journal: Box<dyn Journal>, shared: Arc<S
         drop(shared.has_begun.set(()));
         let hits_before = std::mem::replace(&mut hits, inner.counters.sum(Counter::LocalHit));
         let is_used = shared.is_used.swap(false, Ordering::AcqRel) || hits != hits_before;
-        idle = if is_used { 0 } else { idle + 1 };
-        let sleeps = idle >= IDLE_READINGS;
+        let interval = if is_used { INTERVAL } else { IDLE_INTERVAL };
+        let interval = interval.min(tier.max_staleness() / READINGS);
+        idle = if is_used {
+            Duration::ZERO
+        } else {
+            idle + interval
+        };
+        let sleeps = idle >= IDLE;
         if sleeps {
             // So that whoever wants a copy wakes this task.
             tier.know_nothing();
         }
-        let longest = tier.max_staleness() / READINGS;
         drop(inner);
-        let interval = if is_used { INTERVAL } else { IDLE_INTERVAL };
         tokio::select! {
-            () = tokio::time::sleep(interval.min(longest)), if !sleeps => {}
+            () = sleep(interval), if !sleeps => {}
             () = shared.used.notified(), if !is_used => {}
         }
     }
@@ -138,6 +145,10 @@ impl Inner {
         let (mut registers, mut changed) = (Vec::new(), HashMap::new());
         for note in notes {
             match note {
+                // A pattern was meant; what is no longer listed may have matched.
+                Note::Register(register) if *register == Register::any() => {
+                    self.inflight.hear_of_all(|| tier.clear());
+                }
                 Note::Register(register) => registers.push(register),
                 Note::Key { key, write_id } => {
                     let known = changed.entry(key.as_bytes()).or_insert(*write_id);
@@ -204,5 +215,18 @@ mod tests {
         assert!(!keeps_copy(&cache, &[own, 0]));
         let (cache, own) = cache_with_copy().await;
         assert!(!keeps_copy(&cache, &[own, own ^ 1, own]));
+    }
+
+    /// What a pattern was about may have been evicted from the store, so that no note names it.
+    #[tokio::test]
+    async fn a_note_of_a_pattern_ends_all_copies() {
+        let (cache, _own) = cache_with_copy().await;
+        let tier = cache.inner.local.as_ref().unwrap();
+        let other = Note::Register(Register::exact("t").unwrap());
+        cache.inner.apply(tier, [other].iter());
+        assert!(keeps_copy(&cache, &[]));
+        let pattern = Note::Register(Register::any());
+        cache.inner.apply(tier, [pattern].iter());
+        assert!(!keeps_copy(&cache, &[]));
     }
 }

@@ -279,11 +279,21 @@ impl Inner {
             // What moves to a server that was listed already is not met.
             let before = std::mem::replace(&mut epoch, self.store.connection_epoch());
             if before == epoch {
+                self.note_pattern(how).await?;
                 return Ok(existed);
             }
         }
         let message = "tags moved between servers while they were listed";
         Err(Error::new(ErrorKind::Partial, message))
+    }
+
+    /// Tells local copies of other processes that a pattern was meant: what they are of, or depend on, the store may have
+    /// evicted, so that no listing has it.
+    pub(super) async fn note_pattern(&self, how: Invalidation) -> Result<()> {
+        if self.capabilities.coherent_local && self.capabilities.tags {
+            self.invalidate_registers(&[Register::any()], how).await?;
+        }
+        Ok(())
     }
 
     async fn invalidate_listed(&self, pattern: &Glob, how: Invalidation) -> Result<bool> {

@@ -11,7 +11,7 @@ use super::{Cache, Inner};
 use crate::error::{Error, Result};
 use crate::glob::Glob;
 use crate::key::Key;
-use crate::store::{ScanPage, ScannedKey};
+use crate::store::{Invalidation, ScanPage, ScannedKey};
 
 /// Keys asked for in one round trip.
 const PAGE_KEYS: usize = 500;
@@ -116,8 +116,9 @@ impl Cache {
 
     /// Removes the entries whose keys match; returns how many were removed.
     ///
-    /// Loads of this process that began before are not stored. Entries that are written meanwhile may stay. Cost: two
-    /// round trips per 500 keys, and one per 500 matching keys that have local copies or are being read or loaded.
+    /// Loads of this process that began before are not stored. Entries that are written meanwhile may stay. Local copies of
+    /// other processes are dropped, all of them. Cost: two round trips per 500 keys, one per 500 matching keys that have local
+    /// copies or are being read or loaded, and one more where the store tells of changes.
     ///
     /// # Errors
     /// As [`Cache::count`]; some entries may have been removed.
@@ -136,6 +137,7 @@ impl Cache {
                 .await?;
             cursor = page.next;
             if cursor.is_none() {
+                self.inner.note_pattern(Invalidation::Hard).await?;
                 // A read under way may have copied an entry that the store dropped before it was listed.
                 return Ok(deleted + self.delete_unlisted(&pattern).await?);
             }

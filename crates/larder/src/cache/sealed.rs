@@ -13,6 +13,7 @@ use super::raw::{self, RawValue, Unopened};
 use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
+use crate::tag::nonce;
 use crate::ttl::{TimeLeft, Ttl};
 
 /// An entry in its stored form; see [`Cache::get_sealed`].
@@ -61,7 +62,7 @@ impl Cache {
         }))
     }
 
-    /// Stores what [`Cache::get_sealed`] returned, byte by byte. Await the builder; its options are
+    /// Stores what [`Cache::get_sealed`] returned, unchanged but for the number of this write. Await the builder; its options are
     /// [`SetSealed::ttl`] and [`SetSealed::if_absent`]. Awaits to whether it was stored. Cost: one round trip.
     ///
     /// The entry keeps its tags; what was invalidated before this call does not count.
@@ -117,12 +118,15 @@ impl SetSealed<'_> {
         }
         let ttl_ms = self.ttl.resolve(inner.default_ttl)?;
         verify(&self.entry).map_err(|error| inner.tagged(error, "set", key))?;
-        let registers = envelope::registers(&self.entry).into();
+        // Copies elsewhere of an entry with the same id would live as long as that one.
+        let renamed = envelope::alter(&self.entry, |header| header.write_id = nonce());
+        let entry = renamed.map_err(|error| inner.tagged(error, "set", key))?;
+        let registers = envelope::registers(&entry).into();
         let prepared = Prepared {
             ttl_ms,
-            grace_ms: envelope::grace_ms(&self.entry),
+            grace_ms: envelope::grace_ms(&entry),
             local_ms: None,
-            entry: self.entry,
+            entry,
             local: None,
             registers: Arc::default(),
         };

@@ -23,7 +23,8 @@ pub enum Note {
         /// What it holds now.
         write_id: u64,
     },
-    /// What depends on the register is invalid, or stale.
+    /// What depends on the register is invalid, or stale. [`Register::any`]: a pattern of keys or tags was meant, and what it is
+    /// about may not be there any more, so that local copies of anything may be outdated.
     Register(Register),
     /// Anything, in all parts.
     All,

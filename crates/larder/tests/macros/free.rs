@@ -124,3 +124,10 @@ async fn the_default_cache_is_set_once_and_its_absence_named() {
     assert!(row::invalidate(1).await.unwrap());
     assert!(larder::default_cache().is_some());
 }
+
+/// What is not compiled has no companions either, though they could not be.
+#[larder::cache(key = "never")]
+#[cfg(any())]
+async fn never() -> Unknown {
+    unreachable!()
+}
