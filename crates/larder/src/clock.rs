@@ -177,6 +177,13 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(duration_ms(by), Ordering::AcqRel);
     }
+
+    /// Moves the clock back, as somebody may who sets the time; not before the Unix epoch.
+    pub fn set_back(&self, by: Duration) {
+        let back = |now: u64| Some(now.saturating_sub(duration_ms(by)));
+        let now = &self.0;
+        let _before = now.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
+    }
 }
 
 impl Default for ManualClock {

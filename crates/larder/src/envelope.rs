@@ -12,7 +12,8 @@
 //! .. body
 //! ```
 //!
-//! The checksum covers everything but itself. Unknown layouts and damaged bytes are reported as
+//! The store expires an entry after its hard TTL. The value goes stale earlier where there is a soft TTL: by the difference
+//! of the two, its grace. The checksum covers everything but itself. Unknown layouts and damaged bytes are reported as
 //! [`Unreadable`], which the cache counts as a miss.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -124,6 +125,17 @@ impl Header {
         }
     }
 
+    /// Returns how long the value may be served after its TTL, in milliseconds.
+    pub(crate) fn grace_ms(&self) -> u64 {
+        grace(self.soft_ttl_ms, self.hard_ttl_ms)
+    }
+
+    /// Returns the TTL that the value was written with, in milliseconds; `None`: unlimited.
+    pub(crate) fn ttl_ms(&self) -> Option<u64> {
+        let ttl_ms = self.hard_ttl_ms - self.grace_ms();
+        (ttl_ms > 0).then_some(ttl_ms)
+    }
+
     fn encoded_len(&self) -> usize {
         let stamps: usize = self.stamps.iter().map(|stamp| 19 + stamp.name.len()).sum();
         FIXED_BYTES + self.content_type.len() + stamps
@@ -210,6 +222,34 @@ fn checksum(entry: &[u8]) -> u32 {
 pub(crate) fn write_id(entry: &[u8]) -> u64 {
     match entry.get(8..16) {
         Some(id) if entry.starts_with(&MAGIC) => Reader(id).u64().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn grace(soft_ttl_ms: u64, hard_ttl_ms: u64) -> u64 {
+    match soft_ttl_ms {
+        0 => 0,
+        soft_ttl_ms => hard_ttl_ms.saturating_sub(soft_ttl_ms),
+    }
+}
+
+/// Returns how long before its expiry the value of an entry goes stale, in milliseconds, without checking the rest; 0 for
+/// what is no entry.
+pub(crate) fn grace_ms(entry: &[u8]) -> u64 {
+    match entry.get(24..40) {
+        Some(ttls) if entry.starts_with(&MAGIC) => {
+            let mut reader = Reader(ttls);
+            let soft_ttl_ms = reader.u64().unwrap_or(0);
+            grace(soft_ttl_ms, reader.u64().unwrap_or(0))
+        }
+        _ => 0,
+    }
+}
+
+/// Returns how long an entry says that its load took, in milliseconds, without checking the rest.
+pub(crate) fn cost_ms(entry: &[u8]) -> u32 {
+    match entry.get(40..44) {
+        Some(cost) if entry.starts_with(&MAGIC) => Reader(cost).u32().unwrap_or(0),
         _ => 0,
     }
 }

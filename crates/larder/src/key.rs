@@ -276,6 +276,19 @@ impl Namespace {
         Self(Key::join([prefix, "", "invalidations"]))
     }
 
+    /// Returns the sibling namespace in which whoever replaces an entry of a cache, of this schema version, says so.
+    pub(crate) fn refreshes(prefix: &str, (cache, version): (&str, u32), schema: u32) -> Self {
+        let (version, schema) = (format!("v{version}"), format!("s{schema}"));
+        Self(Key::join([
+            prefix,
+            "",
+            "refreshes",
+            cache,
+            &version,
+            &schema,
+        ]))
+    }
+
     /// Returns a namespace for a store's own records. It has four parts or more, so [`Namespace::new`] makes none like it.
     pub(crate) fn reserved(parts: &[&[u8]]) -> Self {
         let reserved: [&[u8]; 3] = [b"", b"", b"reserved"];

@@ -12,7 +12,7 @@
 //! | 4 | `config`, `larder`, `dashboard` | the edges: configuration, the whole box, HTTP |
 //!
 //! # Features
-//! Default: `config`, `file`, `gzip`, `lz4`, `memcached`, `postcard`, `redis`, `sqlite`, `zstd`. Also: `dashboard` (the HTTP API), `testing` (the
+//! Default: `config`, `file`, `gzip`, `lz4`, `macros`, `memcached`, `postcard`, `redis`, `sqlite`, `zstd`. Also: `dashboard` (the HTTP API), `testing` (the
 //! store laws and fault injection). Without default features: the memory store and the cache, nothing else.
 
 pub mod cache;
@@ -41,7 +41,10 @@ mod tag;
 pub mod testing;
 mod ttl;
 
-pub use cache::{Cache, Local, RememberError};
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use cache::attribute as macros;
+pub use cache::{Cache, Local, RememberError, default_cache, set_default_cache};
 pub use clock::{Clock, ManualClock};
 pub use codec::{Codec, Compression};
 pub use envelope::MAX_ENTRY_BYTES;
@@ -50,6 +53,8 @@ pub use glob::Glob;
 pub use key::{Key, KeyRef, MAX_KEY_BYTES, Namespace};
 #[cfg(feature = "config")]
 pub use larder::{Larder, StoreNodes};
+#[cfg(feature = "macros")]
+pub use larder_macros::cache;
 pub use lock::{Lock, LockGuard, Locks};
 #[cfg(feature = "file")]
 pub use store::File as FileStore;
@@ -64,7 +69,7 @@ pub use tag::{MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS};
 pub use ttl::{TimeLeft, Ttl, format_duration, parse_duration};
 
 /// The examples of the README are compiled and run.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "macros"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
@@ -73,10 +78,20 @@ struct Readme;
 #[doc = include_str!("../../../docs/locks.md")]
 struct LocksGuide;
 
+/// Those of the guide to `#[cache]`.
+#[cfg(all(doctest, feature = "macros"))]
+#[doc = include_str!("../../../docs/macro.md")]
+struct MacroGuide;
+
 /// And those of the guide to tags.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/tags.md")]
 struct TagsGuide;
+
+/// And those of the guide to local tiers.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tiers.md")]
+struct TiersGuide;
 
 #[cfg(test)]
 mod tests {

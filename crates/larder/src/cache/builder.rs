@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
+use super::asking::check_stale_for;
+use super::background::Background;
+use super::causal::SEEN_TOKENS;
+use super::coherence::Follower;
 use super::flight::Flights;
 use super::flusher::Flusher;
 use super::groups::Groups;
@@ -44,6 +49,7 @@ pub struct Builder {
     local: Option<Local>,
     locks: Option<Locks>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
     tagging: bool,
     tag_groups: BTreeMap<String, Vec<String>>,
 }
@@ -69,6 +75,7 @@ impl Builder {
             local: None,
             locks: None,
             stampede: Stampede::default(),
+            stale_for: None,
             tagging: true,
             tag_groups: BTreeMap::new(),
         }
@@ -141,6 +148,14 @@ impl Builder {
         self
     }
 
+    /// How long after its TTL a value that `remember` loaded may be served, unless a call says otherwise; see
+    /// [`Remember::stale_for`](super::Remember::stale_for). More than zero; default not at all. Values without a TTL need
+    /// none.
+    pub fn stale_for(mut self, grace: Duration) -> Self {
+        self.stale_for = Some(grace);
+        self
+    }
+
     /// Whether entries may have tags; default yes. Off, tags on a write and invalidations are errors (`InvalidConfig`), for
     /// tags that are ignored would leave stale values. Entries that have tags stay subject to them.
     pub fn tagging(mut self, on: bool) -> Self {
@@ -170,8 +185,11 @@ impl Builder {
         self.check()?;
         let mut capabilities = self.store.capabilities();
         capabilities.tags &= self.tagging;
-        let incoherent = capabilities.shared && !capabilities.coherent_local;
-        let tier = |options: &Local| Tier::new(options, capabilities.discards, incoherent);
+        let namespace = Namespace::new(&self.prefix, &self.name, self.version);
+        let tier = |options: &Local| {
+            let journal = self.store.journal(&namespace);
+            Tier::new(options, capabilities.discards, capabilities.shared, journal)
+        };
         let locks = self.locks.clone().unwrap_or_else(|| {
             let store = &self.store;
             Locks::on(
@@ -187,7 +205,7 @@ impl Builder {
             history: History::new(&self.prefix, &self.name, self.version),
             local: self.local.as_ref().map(tier).transpose()?,
             clock: self.store.clock(),
-            namespace: Namespace::new(&self.prefix, &self.name, self.version),
+            namespace,
             internal: Namespace::internal(&self.prefix),
             name: self.name,
             store: self.store,
@@ -199,6 +217,11 @@ impl Builder {
             jitter: self.jitter,
             strict: self.strict,
             stampede: self.stampede,
+            follower: Follower::default(),
+            tokens: quick_cache::sync::Cache::new(SEEN_TOKENS),
+            stale_for: self.stale_for,
+            background: Background::new(),
+            place: (self.prefix, self.version),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),
             tagging: self.tagging,
@@ -211,6 +234,7 @@ impl Builder {
         Ok(Cache {
             inner: Arc::new(inner),
             schema: 0,
+            at_least_ms: 0,
         })
     }
 
@@ -230,6 +254,7 @@ impl Builder {
             return Err(Error::argument("the jitter must be from 0 to 1"));
         }
         self.stampede.check()?;
+        check_stale_for(self.stale_for)?;
         self.codec.encode(&())?;
         crate::codec::compress(self.compression, b"probe")?;
         Ok(())

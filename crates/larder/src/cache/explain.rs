@@ -59,7 +59,7 @@ pub enum EntryState {
     Overtaken,
     /// An entry of before the cache was cleared.
     Cleared,
-    /// An entry that has expired.
+    /// An entry that has expired; it may still be [served stale](super::Remember::stale_for).
     Expired,
     /// An entry of another schema version than this handle's.
     OtherSchema,
@@ -248,7 +248,9 @@ fn state_of(found: &Examined, schema: u32, now_ms: u64) -> EntryState {
     if found.is_cleared {
         return EntryState::Cleared;
     }
-    if found.expires_at_ms.is_some_and(|at| at <= now_ms) {
+    let grace_ms = envelope::grace_ms(&found.value);
+    let ends_at_ms = found.expires_at_ms.map(|at| at.saturating_sub(grace_ms));
+    if ends_at_ms.is_some_and(|at| at <= now_ms) {
         // The lease of a load has ended: nobody loads any more.
         return match is_load {
             true => EntryState::Absent,

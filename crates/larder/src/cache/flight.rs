@@ -68,6 +68,8 @@ pub(super) struct Flights {
     active: AtomicUsize,
     /// Counts moments: the beginnings of calls and of what is sent to the store, in their order.
     moments: AtomicU64,
+    /// Woken when none is under way any more.
+    ended: Notify,
     hasher: DefaultHashBuilder,
 }
 
@@ -170,6 +172,7 @@ impl Flights {
             shards: std::array::from_fn(|_| Mutex::default()),
             active: AtomicUsize::new(0),
             moments: AtomicU64::new(1),
+            ended: Notify::new(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -188,7 +191,7 @@ impl Flights {
         })
     }
 
-    /// Joins the flight of this key, schema version and these types, if there is one that is no refresh.
+    /// Joins the flight of this key, schema version and these types, if there is one.
     ///
     /// # Errors
     /// As [`Flights::enter`].
@@ -200,7 +203,7 @@ impl Flights {
         let wanted = (TypeId::of::<Flight<V, E>>(), schema);
         let shard = self.shard(key);
         let mut slots = shard.get(key).into_iter().flatten();
-        let present = slots.find(|slot| slot.flavor == wanted && !slot.is_refresh);
+        let present = slots.find(|slot| slot.flavor == wanted);
         let flight =
             present.and_then(|slot| Arc::clone(&slot.flight).downcast::<Flight<V, E>>().ok());
         flight.map(|flight| flight.join()).transpose()
@@ -267,6 +270,23 @@ impl Flights {
         self.active.load(SeqCst) == 0
     }
 
+    /// Returns how many loads are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.active.load(SeqCst)
+    }
+
+    /// Waits until no load is under way. Cancel-safe.
+    pub(super) async fn idle(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if self.is_idle() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Lets nobody join the flights of this key any more.
     pub(super) fn forget(&self, key: &[u8]) {
         self.shard(key).remove(key);
@@ -274,14 +294,7 @@ impl Flights {
 
     /// Lets nobody join this flight any more.
     fn retire<V, E>(&self, key: &[u8], flight: &Arc<Flight<V, E>>) {
-        let mut shard = self.shard(key);
-        if let Some(flights) = shard.get_mut(key) {
-            let this = Arc::as_ptr(flight).cast::<()>();
-            flights.retain(|slot| Arc::as_ptr(&slot.flight).cast::<()>() != this);
-            if flights.is_empty() {
-                shard.remove(key);
-            }
-        }
+        retire(&mut self.shard(key), key, flight);
     }
 
     /// Returns the keys with flights that can be joined, in no order.
@@ -441,6 +454,17 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
         &self.flight.standing
     }
 
+    /// Lets nobody join any more, if nobody waits; returns whether that is so.
+    pub(super) fn is_abandoned(&self) -> bool {
+        // Whoever joins holds the shard.
+        let mut shard = self.flights.shard(&self.key);
+        if self.flight.lock().waiters > 0 {
+            return false;
+        }
+        retire(&mut shard, &self.key, &self.flight);
+        true
+    }
+
     /// Ends the flight: nobody can join any more, everybody who waits gets the outcome.
     pub(super) fn land(self, outcome: Outcome<V, E>) {
         self.close();
@@ -455,10 +479,23 @@ impl<V: 'static, E: 'static> Pilot<V, E> {
 impl<V: 'static, E: 'static> Drop for Pilot<V, E> {
     fn drop(&mut self) {
         self.close();
-        self.flights.active.fetch_sub(1, SeqCst);
+        if self.flights.active.fetch_sub(1, SeqCst) == 1 {
+            self.flights.ended.notify_waiters();
+        }
         self.flight.standing.claim(Claim::LANDED);
         let cancelled = Error::new(ErrorKind::Load, "the load was cancelled").retryable(true);
         self.flight.land(Err(RememberError::Cache(cancelled)));
+    }
+}
+
+/// Takes a flight out of those that can be joined.
+fn retire<V, E>(shard: &mut Shard, key: &[u8], flight: &Arc<Flight<V, E>>) {
+    if let Some(flights) = shard.get_mut(key) {
+        let this = Arc::as_ptr(flight).cast::<()>();
+        flights.retain(|slot| Arc::as_ptr(&slot.flight).cast::<()>() != this);
+        if flights.is_empty() {
+            shard.remove(key);
+        }
     }
 }
 

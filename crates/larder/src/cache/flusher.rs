@@ -78,11 +78,12 @@ impl Cache {
         } else {
             None
         };
+        let local = inner.local.as_ref();
         Ok(CacheStats {
             process,
             total,
             entries,
-            local: inner.local.as_ref().map(super::local::Tier::figures),
+            local: local.map(|tier| tier.figures(inner.clock.monotonic_ms())),
             store,
         })
     }

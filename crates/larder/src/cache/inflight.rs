@@ -151,6 +151,20 @@ impl Inflight {
         apply()
     }
 
+    /// Makes a change of no key in particular that needs no waiting: what is under way is not inserted, and `apply` runs after
+    /// every insertion that was allowed before.
+    pub(crate) fn doom_all(&self, apply: impl FnOnce()) {
+        self.epoch.fetch_add(1, SeqCst);
+        self.settle(apply);
+    }
+
+    fn settle(&self, apply: impl FnOnce()) {
+        for shard in &self.shards {
+            drop(lock(shard));
+        }
+        apply();
+    }
+
     /// Begins a change of all keys, and waits until no load is being written.
     pub(crate) async fn flush(&self) -> Flush<'_> {
         self.activity.fetch_add(BEGIN, SeqCst);
@@ -313,10 +327,7 @@ pub(crate) struct Flush<'a> {
 impl Flush<'_> {
     /// Runs `clear` after every insert that was allowed before the flush; until the flush ends there is none.
     pub(crate) fn settle(&self, clear: impl FnOnce()) {
-        for shard in &self.inflight.shards {
-            drop(lock(shard));
-        }
-        clear();
+        self.inflight.settle(clear);
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use super::{Cache, Inner};
+use super::{Cache, Causal, Inner, TagChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::glob::Glob;
 use crate::key::Key;
@@ -28,6 +28,8 @@ pub struct Invalidated {
     pub tags: Vec<InvalidatedTag>,
     /// How many parts of the store have acknowledged it: all.
     pub parts: usize,
+    /// For [`Cache::at_least`] in another process, so that its reads pass over local copies that are older than this.
+    pub causal: Causal,
 }
 
 /// What became of one tag.
@@ -66,7 +68,8 @@ impl Cache {
     /// An invalidation that fails because of the store is repeated in the background until it is made, see
     /// [`Error::await_settled`]; and all are, for a minute, when another server takes over, which may not have heard of them.
     ///
-    /// Cost: one round trip to each server, however many entries there are; a cache with a local tier empties that.
+    /// Cost: one round trip to each server, however many entries there are. Local copies that depend on
+    /// the tags are gone, those of other processes as their `max_staleness` says; see [`Invalidated::causal`].
     /// Nothing is deleted: entries stay until they expire, are evicted or are written again. A pattern that is no subtree
     /// costs a listing of all tags, and on Redis of all keys.
     ///
@@ -184,6 +187,7 @@ impl<'a> InvalidateTags<'a> {
         Ok(Invalidated {
             tags: tags.collect(),
             parts,
+            causal: inner.causal(),
         })
     }
 }
@@ -215,16 +219,14 @@ impl Inner {
         selectors: &[Selector],
         how: Invalidation,
     ) -> Result<(Vec<bool>, usize)> {
-        // Nobody knows what local copies depend on: they go, with all that is on its way to them.
-        let _all = match &self.local {
-            Some(_) => Some(self.change_all().await),
-            None => None,
+        // For those who ask from now on.
+        self.flights.forget_depending(selectors);
+        // And when the store has heard of it, for those who began a load, or made a copy, before.
+        let _change = TagChange {
+            inner: self,
+            selectors,
         };
-        self.flights.forget_depending(selectors);
-        let outcome = self.invalidate_in_store(selectors, how).await;
-        // Again, for those who began a load before the store heard of it.
-        self.flights.forget_depending(selectors);
-        outcome
+        self.invalidate_in_store(selectors, how).await
     }
 
     pub(super) async fn invalidate_in_store(

@@ -10,7 +10,7 @@ use super::loading::{Loading, Right};
 use super::put::Prepared;
 use super::stats::Counter;
 use crate::error::Error;
-use crate::key::Key;
+use crate::key::{Key, Namespace};
 use crate::store::{Condition, Expiry, Write};
 
 /// When it is tried to take back marks that an error may have left.
@@ -29,8 +29,18 @@ pub(super) struct Loaded<'a, 'm> {
     pub(super) marker: &'a Marker<'m>,
     pub(super) loading: &'a Loading,
     /// What is to be stored, if anything is.
-    pub(super) value: Option<Prepared>,
+    pub(super) value: Option<Ready>,
 }
+
+/// What a load has made of its value.
+pub(super) enum Ready {
+    Entry(Prepared),
+    /// The entry that is there is to live for so many more milliseconds.
+    Renewal(u64),
+}
+
+/// What is in the store; `None`: what was there has been renewed.
+type Stored<'a, 'm> = (&'a [u8], &'a Marker<'m>, Option<Prepared>, Commit<'a>);
 
 /// A task that takes marks back, counted until it ends, also with its runtime.
 struct Unmarking(Arc<Inner>);
@@ -49,33 +59,43 @@ impl Drop for Unmarking {
 }
 
 impl Inner {
-    /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back. A failure is
-    /// counted.
+    /// Stores what was loaded, unless something has overtaken it, and takes the marks of the others back, and all leases. A
+    /// failure is counted.
     pub(super) async fn settle(self: &Arc<Self>, loaded: Vec<Loaded<'_, '_>>) {
         let since_ms = self.clock.monotonic_ms();
         let mut writes = Vec::with_capacity(loaded.len());
         let (mut stored, mut sent) = (Vec::new(), Vec::new());
-        let marks = loaded
-            .iter()
-            .filter_map(|load| Some((load.key, load.loading.mark()?)));
-        let marks: Vec<_> = marks.map(|(key, token)| (Key::from(key), token)).collect();
+        let mark = |load: &Loaded<'_, '_>| Some((Key::from(load.key), load.loading.mark()?));
+        let marks: Vec<_> = loaded.iter().filter_map(mark).collect();
+        let leases = loaded.iter();
+        let leases: Vec<_> = leases
+            .filter_map(|load| Some((load.key, load.loading.lease?)))
+            .collect();
         for load in loaded {
             let commit = load.value.as_ref().and_then(|_| load.marker.commit());
             match (load.value, commit, load.loading.right) {
-                (Some(mut value), Some(commit), Right::Mark(id) | Right::Entry(id)) => {
+                (
+                    Some(Ready::Entry(mut value)),
+                    Some(commit),
+                    Right::Mark(id) | Right::Entry(id),
+                ) => {
                     if matches!(load.loading.right, Right::Entry(_))
                         && !load.loading.stamps().is_empty()
                     {
                         // The store judges what it is given; nobody would judge a local copy.
                         value.local = None;
                     }
-                    let expiry = Expiry::from_ttl_ms(value.ttl_ms);
-                    let put = Write::put(load.key, value.entry.clone(), expiry);
+                    let put = Write::put(load.key, value.entry.clone(), value.expiry());
                     writes.push(put.when(Condition::IfUnchanged(id)));
-                    sent.push(Some((load.key, load.marker, value, commit)));
+                    sent.push(Some((load.key, load.marker, Some(value), commit)));
                 }
-                (Some(value), Some(commit), Right::Tier) => {
-                    stored.push((load.key, load.marker, value, commit));
+                (Some(Ready::Entry(value)), Some(commit), Right::Tier) => {
+                    stored.push((load.key, load.marker, Some(value), commit));
+                }
+                (Some(Ready::Renewal(life_ms)), Some(commit), Right::Entry(id)) => {
+                    let touch = Write::touch(load.key, Expiry::After(life_ms));
+                    writes.push(touch.when(Condition::IfUnchanged(id)));
+                    sent.push(Some((load.key, load.marker, None, commit)));
                 }
                 (value, _, right) => {
                     if value.is_some() {
@@ -103,22 +123,28 @@ impl Inner {
                 }
             }
             Err(error) => {
-                self.unmark_later(marks, &error);
+                self.unmark_later(&self.namespace, marks, &error);
                 self.not_stored(&error);
             }
         }
         self.counters.add(Counter::Set, stored.len() as u64);
         self.keep(stored, since_ms);
+        self.end_leases(&leases).await;
     }
 
     /// Takes marks back in the background after an error, so that others need not wait for the end of their leases. Each is
     /// taken back only if it is still there.
-    pub(super) fn unmark_later(self: &Arc<Self>, marks: Vec<(Key, u64)>, error: &Error) {
+    pub(super) fn unmark_later(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        marks: Vec<(Key, u64)>,
+        error: &Error,
+    ) {
         if marks.is_empty() || self.unmarking.load(SeqCst) >= MAX_UNMARKING {
             return;
         }
         tracing::debug!(cache = %self.name, %error, "the marks of loads are taken back");
-        let unmarking = Unmarking::begin(self);
+        let (unmarking, namespace) = (Unmarking::begin(self), namespace.clone());
         tokio::spawn(async move {
             let inner = &unmarking.0;
             for pause in UNMARK_AFTER {
@@ -127,12 +153,7 @@ impl Inner {
                     .iter()
                     .map(|(key, token)| unmark(key.as_bytes(), *token));
                 let unmarks: Vec<_> = unmarks.collect();
-                if inner
-                    .store
-                    .write_many(&inner.namespace, &unmarks)
-                    .await
-                    .is_ok()
-                {
+                if inner.store.write_many(&namespace, &unmarks).await.is_ok() {
                     break;
                 }
             }
@@ -149,17 +170,18 @@ impl Inner {
     }
 
     /// Puts what was stored into the local tier, unless something has overtaken it.
-    fn keep(&self, stored: Vec<(&[u8], &Marker<'_>, Prepared, Commit<'_>)>, since_ms: u64) {
+    fn keep(&self, stored: Vec<Stored<'_, '_>>, since_ms: u64) {
         let Some(tier) = &self.local else { return };
         for (key, marker, prepared, _commit) in stored {
+            let Some(prepared) = prepared else { continue };
+            let life = prepared.local_life();
             if let Some(value) = prepared.local {
-                let life = (prepared.ttl_ms, prepared.ttl_ms);
                 marker.if_clean(|| tier.insert(key, value, life, since_ms));
             }
         }
     }
 }
 
-fn unmark(key: &[u8], token: u64) -> Write<'_> {
+pub(super) fn unmark(key: &[u8], token: u64) -> Write<'_> {
     Write::delete(key).when(Condition::IfUnchanged(token))
 }

@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use serde::Serialize;
 
+use super::read::Found;
 use super::remember::RememberError;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,14 @@ const NIL: [u8; 1] = [0xc0];
 
 /// What a loader of [`Cache::remember_with`](super::Cache::remember_with) may decide. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct LoadContext(Arc<Mutex<Decisions>>);
+pub struct LoadContext(Arc<Context>);
+
+#[derive(Debug, Default)]
+struct Context {
+    decisions: Mutex<Decisions>,
+    /// The value that the load is to replace.
+    previous: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 /// What a loader has decided.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +34,41 @@ pub(super) struct Decisions {
     pub(super) ttl: Option<Ttl>,
     pub(super) skip: bool,
     pub(super) tags: Vec<String>,
+    pub(super) not_modified: bool,
 }
 
 impl LoadContext {
+    /// Returns the context of a load that replaces a value, if it does.
+    pub(super) fn over<V: Send + Sync + 'static>(found: Option<&Found<V>>) -> Self {
+        Self(Arc::new(Context {
+            decisions: Mutex::default(),
+            previous: found.map(|found| Arc::clone(&found.value) as _),
+        }))
+    }
+
+    /// Returns the value that the load is to replace: one that is refreshed ahead, or stale. `None`: there is none, or none of
+    /// this type, or the call did not allow for stale values.
+    #[must_use]
+    pub fn previous<V: Send + Sync + 'static>(&self) -> Option<Arc<V>> {
+        let previous = self.0.previous.as_ref()?;
+        Arc::clone(previous).downcast().ok()
+    }
+
+    /// Says that the value returned is the [previous](Self::previous) one, which its source has confirmed. The entry then
+    /// lives on for a new TTL, without being sent again, unless something has changed it meanwhile, or its tags or the call's
+    /// `stale_for` are others; then the value is stored as any other.
+    pub fn not_modified(&self) {
+        self.lock().not_modified = true;
+    }
+
     /// Sets how long the value lives, in place of the call's own TTL.
     pub fn ttl(&self, ttl: impl Into<Ttl>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ttl = Some(ttl.into());
+        self.lock().ttl = Some(ttl.into());
     }
 
     /// Returns the value to the callers without storing it.
     pub fn skip(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).skip = true;
+        self.lock().skip = true;
     }
 
     /// Makes the value depend on one more tag, which only the loader knows.
@@ -45,15 +77,16 @@ impl LoadContext {
     /// invalidated in the store since the load began; from then on the tag is known before. A tag that is none fails the
     /// load.
     pub fn tag(&self, tag: impl Into<String>) {
-        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        decisions.tags.push(tag.into());
+        self.lock().tags.push(tag.into());
     }
 
     pub(super) fn decisions(&self) -> Decisions {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Decisions> {
+        let decisions = self.0.decisions.lock();
+        decisions.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,7 +104,7 @@ pub(super) async fn run_loader<V, E>(
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")

@@ -4,21 +4,21 @@
 //! ```text
 //! begin: capture, mark --> load, mark renewed --> (tags that the loader named) --> settle: store, or unmark
 //! ```
+//!
+//! Over an entry there is no place for a mark: see `refresh`.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::flight::Standing;
+use super::freshness::{Life, Wanted};
 use super::inflight::Marker;
+use super::read::Found;
+use super::refresh::Lease;
 use super::remember::LoadOptions;
-use super::stampede::Patience;
-use super::stats::Counter;
 use super::tags::AT_A_TIME;
 use crate::clock::duration_ms;
 use crate::envelope::{self, MAX_REGISTERS};
@@ -27,10 +27,6 @@ use crate::key::Key;
 use crate::store::{Condition, Entry, Expiry, LoadBegun, LoadRequest, Register, Stamp, Write};
 use crate::tag;
 
-/// The part of a lease after which it is renewed.
-const RENEW_PART: u32 = 3;
-/// A load that takes longer than this loses its place: its loader may be stuck for good.
-const LONGEST_LOAD: Duration = Duration::from_secs(15 * 60);
 /// For how many keys it is remembered which tags their loaders named.
 pub(super) const LEARNT_KEYS: usize = 1 << 16;
 
@@ -41,6 +37,8 @@ pub(super) struct Loading {
     stamps: Vec<Stamp>,
     /// What [`Register::any`] held at the beginning.
     any: Option<Stamp>,
+    /// What keeps others from replacing the same entry.
+    pub(super) lease: Option<Lease>,
 }
 
 /// What a load may store over.
@@ -82,11 +80,13 @@ pub(super) enum Begun<V> {
     /// It need not: there is a value.
     Value(Arc<V>),
     Loading(Loading),
+    /// It need not: somebody else replaces the value that the caller has.
+    Elsewhere,
 }
 
 impl<V> Begun<V> {
     /// Returns whether somebody else loads the key.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Loading(loading) if loading.is_busy())
     }
 }
@@ -100,7 +100,13 @@ impl Loading {
             right,
             stamps: Vec::new(),
             any: None,
+            lease: None,
         }
+    }
+
+    /// Returns whether it may replace the entry with this write id.
+    pub(super) fn replaces(&self, id: u64) -> bool {
+        matches!(self.right, Right::Entry(present) if present == id)
     }
 
     pub(super) fn may_store(&self) -> bool {
@@ -142,82 +148,18 @@ impl Loading {
 }
 
 impl Inner {
-    /// Begins a load, or waits for another process's. Callers who came before the last look may have its value.
-    pub(super) async fn begin_in_turn<V>(
-        self: &Arc<Self>,
-        key: &[u8],
-        options: &LoadOptions,
-        marker: &Marker<'_>,
-        standing: &Standing,
-    ) -> Begun<V>
-    where
-        V: DeserializeOwned + Send + Sync + 'static,
-    {
-        let mut patience = options.stampede.patience();
-        loop {
-            standing.begin(&self.flights);
-            let begun = self.begin(key, options, marker).await;
-            if !begun.is_busy() || patience.is_over() {
-                return begun;
-            }
-            self.rest(&mut patience).await;
-        }
-    }
-
-    /// As [`Inner::begin_in_turn`], of several keys; `found` gets the values that there are. Whoever may load one of the
-    /// keys waits for none, so that no two wait for each other: it loads the others as well, without storing them.
-    pub(super) async fn begin_many_in_turn<V>(
-        self: &Arc<Self>,
-        keys: &[Flying<'_, '_>],
-        options: &LoadOptions,
-        mut found: impl FnMut(usize, Arc<V>),
-    ) -> Vec<Option<Loading>>
-    where
-        V: DeserializeOwned + Send + Sync + 'static,
-    {
-        let mut patience = options.stampede.patience();
-        let mut loads: Vec<Option<Loading>> = keys.iter().map(|_| None).collect();
-        let mut open: Vec<usize> = (0..keys.len()).collect();
-        loop {
-            let asked: Vec<_> = open.iter().map(|index| &keys[*index]).collect();
-            let standings = asked.iter().map(|(.., standing)| standing);
-            standings.for_each(|standing| standing.begin(&self.flights));
-            let begun = self.begin_many(&asked, options).await;
-            for (index, begun) in open.iter().zip(begun) {
-                match begun {
-                    Begun::Value(value) => found(*index, value),
-                    Begun::Loading(loading) => loads[*index] = Some(loading),
-                }
-            }
-            let is_busy = |index: &usize| loads[*index].as_ref().is_some_and(Loading::is_busy);
-            open.retain(is_busy);
-            let is_idle = !open.is_empty() && !loads.iter().flatten().any(Loading::may_store);
-            if !is_idle || patience.is_over() {
-                return loads;
-            }
-            self.rest(&mut patience).await;
-        }
-    }
-
-    async fn rest(&self, patience: &mut Patience) {
-        if patience.is_fresh() {
-            self.counters.count(Counter::Waited);
-        }
-        patience.rest().await;
-    }
-
     /// Captures what a value will depend on, and marks the key.
-    async fn begin<V>(
+    pub(super) async fn begin<V>(
         self: &Arc<Self>,
         key: &[u8],
         options: &LoadOptions,
-        marker: &Marker<'_>,
+        (marker, previous): (&Marker<'_>, Option<&Life>),
     ) -> Begun<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
         match self.beginning(key, options).await {
-            Ok(begun) => self.begun(key, begun, options, marker),
+            Ok(begun) => self.begun(key, begun, options, (marker, previous)),
             Err(error) => {
                 self.not_stored(&error);
                 Begun::Loading(Loading::with(failed(&error)))
@@ -226,7 +168,7 @@ impl Inner {
     }
 
     /// As [`Inner::begin`], of several keys: one more round trip if there are values after all.
-    async fn begin_many<V>(
+    pub(super) async fn begin_many<V>(
         self: &Arc<Self>,
         keys: &[&Flying<'_, '_>],
         options: &LoadOptions,
@@ -237,15 +179,15 @@ impl Inner {
         if self.capabilities.discards || options.is_tagged() {
             let begun = keys
                 .iter()
-                .map(|(key, marker, _)| self.begin(key, options, marker));
+                .map(|(key, marker, _)| self.begin(key, options, (marker, None)));
             let begun: Vec<_> = begun.collect();
             return stream::iter(begun).buffered(AT_A_TIME).collect().await;
         }
         match self.mark_many(keys, options).await {
             Ok(begun) => {
                 let begun = keys.iter().zip(begun);
-                let begun =
-                    begun.map(|((key, marker, _), it)| self.begun(key, it, options, marker));
+                let begun = begun
+                    .map(|((key, marker, _), it)| self.begun(key, it, options, (marker, None)));
                 begun.collect()
             }
             Err(error) => {
@@ -294,7 +236,8 @@ impl Inner {
             Ok(begun) => Ok(of_store(begun, load.token)),
             Err(error) => {
                 // The mark may have been left before the answer was lost.
-                self.unmark_later(vec![(Key::from(key), load.token)], &error);
+                let marks = vec![(Key::from(key), load.token)];
+                self.unmark_later(&self.namespace, marks, &error);
                 Err(error)
             }
         }
@@ -332,7 +275,7 @@ impl Inner {
         let granted = granted.inspect_err(|error| {
             let left = keys.iter().zip(&tokens);
             let left = left.map(|((key, ..), token)| (Key::from(*key), *token));
-            self.unmark_later(left.collect(), error);
+            self.unmark_later(&self.namespace, left.collect(), error);
         })?;
         let refused = keys.iter().zip(&granted).filter(|(_, granted)| !**granted);
         let refused: Vec<&[u8]> = refused.map(|((key, ..), _)| *key).collect();
@@ -358,7 +301,7 @@ impl Inner {
         key: &[u8],
         (loading, entry): (Loading, Option<Entry>),
         options: &LoadOptions,
-        marker: &Marker<'_>,
+        (marker, previous): (&Marker<'_>, Option<&Life>),
     ) -> Begun<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
@@ -369,50 +312,19 @@ impl Inner {
         {
             return Begun::Value(value);
         }
+        let wanted = Wanted {
+            with_stale: false,
+            ..options.wanted()
+        };
         if let Some(entry) = entry.filter(|entry| !entry.is_stale)
-            && let Ok(value) = self.promote(key, &entry, schema, Some(marker))
+            && let Ok(Found { value, life, .. }) = self.promote(key, &entry, wanted, Some(marker))
         {
-            return Begun::Value(value);
-        }
-        Begun::Loading(loading)
-    }
-
-    /// Runs a load, and renews the marks of its keys as long as it takes.
-    pub(super) async fn renewing<T>(
-        &self,
-        loads: Vec<(&[u8], &Loading)>,
-        options: &LoadOptions,
-        load: impl Future<Output = T>,
-    ) -> T {
-        let marks = loads.into_iter();
-        let marks = marks.filter_map(|(key, loading)| Some((key, loading.mark()?)));
-        let marks: Vec<_> = marks.collect();
-        if marks.is_empty() {
-            return load.await;
-        }
-        tokio::select! {
-            biased;
-            loaded = load => loaded,
-            never = self.renew(&marks, options) => match never {},
-        }
-    }
-
-    async fn renew(&self, marks: &[(&[u8], u64)], options: &LoadOptions) -> Infallible {
-        let pause = options.stampede.lease_ttl / RENEW_PART;
-        let mut left = LONGEST_LOAD;
-        while !left.is_zero() {
-            tokio::time::sleep(pause).await;
-            left = left.saturating_sub(pause);
-            let touches = marks.iter().map(|(key, token)| {
-                let touch = Write::touch(key, lease(options));
-                touch.when(Condition::IfUnchanged(*token))
-            });
-            let touches: Vec<_> = touches.collect();
-            if let Err(error) = self.store.write_many(&self.namespace, &touches).await {
-                tracing::debug!(cache = %self.name, %error, "a load could not be renewed yet");
+            let is_still = |previous| life.is_some_and(|life| life.is_still(previous));
+            if !previous.is_some_and(is_still) {
+                return Begun::Value(value);
             }
         }
-        std::future::pending().await
+        Begun::Loading(loading)
     }
 
     /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
@@ -495,6 +407,7 @@ fn of_store(begun: LoadBegun, token: u64) -> (Loading, Option<Entry>) {
         right,
         stamps,
         any: any.into_iter().next(),
+        lease: None,
     };
     (loading, begun.entry)
 }
@@ -514,6 +427,6 @@ fn replaceable(entry: &Entry) -> Right {
     }
 }
 
-fn lease(options: &LoadOptions) -> Expiry {
+pub(super) fn lease(options: &LoadOptions) -> Expiry {
     Expiry::After(duration_ms(options.stampede.lease_ttl))
 }

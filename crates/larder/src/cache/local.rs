@@ -3,6 +3,9 @@
 //! Slots hold `Arc<dyn Any>`, so a hit is a table lookup, a deadline check against the coarse clock, a type check
 //! and a reference count: nothing is decoded, allocated or awaited. Asking for another type or schema version than the
 //! stored one is a local miss. Expired slots are noticed on read and leave memory by eviction; the bound holds either way.
+//!
+//! Where the store tells of changes (see `coherence`), a copy is used only while what has changed in its part of the store
+//! is known; else copies live for `max_staleness` at most.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,11 +15,14 @@ use std::time::Duration;
 use quick_cache::sync::{Cache as SlotCache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
+use super::dependents::{Dependence, Dependents};
 use crate::clock::duration_ms;
 use crate::error::{Error, Result};
+use crate::store::{Journal, Register};
+use crate::tag::Selector;
 
 /// What a slot costs beside its key and its encoded value.
-const SLOT_OVERHEAD_BYTES: usize = 120;
+const SLOT_OVERHEAD_BYTES: usize = 144;
 /// The value size used to size tables at first.
 const ESTIMATED_SLOT_BYTES: u64 = 512;
 /// A shard for each so many bytes of capacity, so that large values fit a shard.
@@ -26,7 +32,9 @@ const MAX_SHARDS: u64 = 64;
 /// Options of the local tier of a cache.
 ///
 /// Off unless asked for. In front of a store that other processes write, a local copy may be stale for up to
-/// [`Local::max_staleness`] after another process's change; changes by this process are visible at once.
+/// [`Local::max_staleness`] after another process's change; changes by this process are visible at once. Stores that tell of
+/// changes ([`Capabilities::coherent_local`](crate::store::Capabilities::coherent_local)) are asked for news ten times a
+/// second while the tier is in use, so that most changes are visible sooner, and copies may live longer.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Local {
@@ -38,7 +46,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// A tier of at most this many bytes of keys, encoded values and about 120 bytes each; at least 4 KiB.
+    /// A tier of at most this many bytes of keys, encoded values and about 144 bytes each; at least 4 KiB.
     pub fn capacity_bytes(bytes: u64) -> Self {
         Self {
             capacity_bytes: bytes,
@@ -56,8 +64,9 @@ impl Local {
         self
     }
 
-    /// The longest a local copy may live when other processes write the store and it does not tell of
-    /// changes; at least 1 ms, default 1 s.
+    /// For how long after a change by another process that has been acknowledged a local copy may still be used; at least
+    /// 1 ms, default 1 s. On a store that tells of changes, no copy is used unless it is known what has changed up to that
+    /// time; without such a store, none lives longer than that.
     pub fn max_staleness(mut self, bound: Duration) -> Self {
         self.max_staleness = bound;
         self
@@ -103,8 +112,13 @@ pub(crate) struct Slot {
     value: Shared,
     /// Monotonic milliseconds; `u64::MAX` for never.
     deadline_ms: u64,
+    /// The write id of the entry that it is a copy of; 0: not known.
+    write_id: u64,
+    depends: Option<Dependence>,
     weight: u32,
     schema: u32,
+    /// The part of the store that the entry is in.
+    part: u16,
 }
 
 #[derive(Debug, Clone)]
@@ -146,24 +160,52 @@ impl Lifecycle<Box<[u8]>, Slot> for HandOut {
     }
 }
 
+/// How copies keep up with what other processes do.
+#[derive(Debug)]
+enum Coherence {
+    /// Nobody else changes anything.
+    Alone,
+    /// Nobody tells: a copy has a short life.
+    Capped,
+    /// The store tells.
+    Told(Parts),
+}
+
+/// What is known of the parts of a store.
+#[derive(Debug)]
+struct Parts {
+    /// Tells which part a key is in; never polled.
+    journal: Box<dyn Journal>,
+    /// Until when copies of a part may be used, in monotonic ms.
+    fresh_until_ms: Box<[AtomicU64]>,
+}
+
 /// The tier itself.
 #[derive(Debug)]
 pub(crate) struct Tier {
     slots: SlotCache<Box<[u8]>, Slot, SlotWeight, DefaultHashBuilder, HandOut>,
     evicted: AtomicU64,
+    gaps: AtomicU64,
     ttl_fraction: f64,
-    /// The cap on a copy's life, where other processes may change the entry unnoticed.
-    staleness_ms: Option<u64>,
+    max_staleness_ms: u64,
+    coherence: Coherence,
+    dependents: Dependents,
     pub(crate) write_through: bool,
     pub(crate) promote: bool,
 }
 
 impl Tier {
-    /// Creates the tier; `alone`: there is no store behind it; `incoherent`: others write the store unnoticed.
+    /// Creates the tier; `alone`: there is no store behind it; `shared`: others write the store, which tells of it in the
+    /// journal, if there is one.
     ///
     /// # Errors
     /// `InvalidArgument`: an option is out of its bounds.
-    pub(crate) fn new(options: &Local, alone: bool, incoherent: bool) -> Result<Self> {
+    pub(crate) fn new(
+        options: &Local,
+        alone: bool,
+        shared: bool,
+        journal: Option<Box<dyn Journal>>,
+    ) -> Result<Self> {
         options.check()?;
         let shards = (options.capacity_bytes / BYTES_PER_SHARD).clamp(1, MAX_SHARDS);
         let table = OptionsBuilder::new()
@@ -177,11 +219,22 @@ impl Tier {
                 Error::argument("local: the capacity is not usable").caused_by(error)
             })?;
         let hasher = DefaultHashBuilder::default();
+        let coherence = match journal {
+            Some(journal) => Coherence::Told(Parts {
+                fresh_until_ms: (0..journal.parts()).map(|_| AtomicU64::new(0)).collect(),
+                journal,
+            }),
+            None if shared => Coherence::Capped,
+            None => Coherence::Alone,
+        };
         Ok(Self {
             slots: SlotCache::with_options(table, SlotWeight, hasher, HandOut),
             evicted: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
             ttl_fraction: if alone { 1.0 } else { options.ttl_fraction },
-            staleness_ms: incoherent.then(|| duration_ms(options.max_staleness)),
+            max_staleness_ms: duration_ms(options.max_staleness),
+            coherence,
+            dependents: Dependents::default(),
             write_through: options.write_through || alone,
             promote: options.promote,
         })
@@ -201,10 +254,95 @@ impl Tier {
                 .remove_if(key, |present| present.deadline_ms <= now_ms);
             return None;
         }
-        if slot.schema != schema {
+        if slot.schema != schema || !self.is_current(&slot, now_ms) {
             return None;
         }
         slot.value.downcast::<T>().ok()
+    }
+
+    /// Returns whether what a live slot holds is as new as copies must be.
+    #[inline]
+    fn is_current(&self, slot: &Slot, now_ms: u64) -> bool {
+        let is_known = match &self.coherence {
+            Coherence::Alone | Coherence::Capped => true,
+            Coherence::Told(parts) => now_ms < parts.fresh_until_ms(slot.part),
+        };
+        is_known && slot.depends.as_ref().is_none_or(Dependence::holds)
+    }
+
+    /// Returns whether the store tells of changes.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.coherence, Coherence::Told(_))
+    }
+
+    /// Returns for how long a copy may be used after a change by another process.
+    pub(crate) fn max_staleness(&self) -> Duration {
+        Duration::from_millis(self.max_staleness_ms)
+    }
+
+    /// Notes that all changes of a part that were acknowledged before `sent_ms` have been applied.
+    pub(crate) fn freshen(&self, part: usize, sent_ms: u64) {
+        if let Coherence::Told(parts) = &self.coherence
+            && let Some(until_ms) = parts.fresh_until_ms.get(part)
+        {
+            let fresh_until_ms = sent_ms.saturating_add(self.max_staleness_ms);
+            until_ms.fetch_max(fresh_until_ms, Ordering::AcqRel);
+        }
+    }
+
+    /// Forgets what was noted: no copy is used until there is news.
+    pub(crate) fn know_nothing(&self) {
+        if let Coherence::Told(parts) = &self.coherence {
+            for until_ms in &parts.fresh_until_ms {
+                until_ms.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// Returns whether copies of the key are known to be as new as at `since_ms`.
+    pub(crate) fn is_caught_up(&self, key: &[u8], since_ms: u64, now_ms: u64) -> bool {
+        match &self.coherence {
+            Coherence::Alone => true,
+            Coherence::Capped => now_ms >= since_ms.saturating_add(self.max_staleness_ms),
+            Coherence::Told(parts) => {
+                let until_ms = parts.fresh_until_ms(parts.part_of(key));
+                until_ms >= since_ms.saturating_add(self.max_staleness_ms)
+            }
+        }
+    }
+
+    /// Returns for how long at most it has not been known what changed in some part; `None`: nobody tells,
+    /// or nobody has asked yet.
+    pub(crate) fn lag_ms(&self, now_ms: u64) -> Option<u64> {
+        let Coherence::Told(parts) = &self.coherence else {
+            return None;
+        };
+        let all = parts.fresh_until_ms.iter();
+        let oldest = all.map(|until_ms| until_ms.load(Ordering::Acquire)).min();
+        let oldest = oldest.filter(|until_ms| *until_ms > 0)?;
+        Some((now_ms + self.max_staleness_ms).saturating_sub(oldest))
+    }
+
+    /// Drops all copies, since it is not known what has changed.
+    pub(crate) fn drop_all(&self) {
+        self.gaps.fetch_add(1, Ordering::Relaxed);
+        self.slots.clear();
+    }
+
+    /// Makes all copies invalid that depend on a register.
+    pub(crate) fn invalidate(&self, register: &Register) {
+        self.dependents.invalidate(register);
+    }
+
+    /// Makes all copies invalid that depend on what is meant.
+    pub(crate) fn invalidate_selected(&self, selectors: &[Selector]) {
+        self.dependents.invalidate_selected(selectors);
+    }
+
+    /// Removes a copy, unless it is of the entry with this write id.
+    pub(crate) fn remove_unless(&self, key: &[u8], write_id: u64) {
+        let is_other = |slot: &Slot| write_id == 0 || slot.write_id != write_id;
+        self.slots.remove_if(key, is_other);
     }
 
     /// Returns what is left of a live slot's life, `u64::MAX` for unlimited.
@@ -212,7 +350,7 @@ impl Tier {
         let slot = self
             .slots
             .peek(key)
-            .filter(|slot| slot.deadline_ms > now_ms)?;
+            .filter(|slot| self.is_live(slot, now_ms))?;
         Some(if slot.deadline_ms == u64::MAX {
             u64::MAX
         } else {
@@ -223,10 +361,14 @@ impl Tier {
     /// Returns whether there is a live value of this schema version, of whatever type.
     pub(crate) fn holds(&self, key: &[u8], schema: u32, now_ms: u64) -> bool {
         let slot = self.slots.peek(key);
-        slot.is_some_and(|slot| slot.deadline_ms > now_ms && slot.schema == schema)
+        slot.is_some_and(|slot| self.is_live(&slot, now_ms) && slot.schema == schema)
     }
 
-    /// Inserts a value whose entry had `ttl_ms` in all and `left_ms` to live (`None`: unlimited).
+    fn is_live(&self, slot: &Slot, now_ms: u64) -> bool {
+        slot.deadline_ms > now_ms && self.is_current(slot, now_ms)
+    }
+
+    /// Inserts a value, while no invalidation is applied, whose entry had `ttl_ms` in all and `left_ms` to live (`None`: unlimited).
     ///
     /// All of it counts from `since_ms`: when the read or write was sent, since the entry may be that old.
     pub(crate) fn insert(
@@ -244,11 +386,19 @@ impl Tier {
             Some(ttl_ms) => ttl_ms,
             None => unlimited,
         };
-        let life = by_fraction
-            .min(left_ms.unwrap_or(unlimited))
-            .min(self.staleness_ms.unwrap_or(unlimited));
+        let cap_ms = match self.coherence {
+            Coherence::Capped => self.max_staleness_ms,
+            Coherence::Alone | Coherence::Told(_) => unlimited,
+        };
+        let life = by_fraction.min(left_ms.unwrap_or(unlimited)).min(cap_ms);
         let slot = Slot {
             deadline_ms: since_ms.saturating_add(life),
+            write_id: value.write_id,
+            depends: self.dependents.depend(&value.registers),
+            part: match &self.coherence {
+                Coherence::Told(parts) => parts.part_of(key),
+                Coherence::Alone | Coherence::Capped => 0,
+            },
             schema: value.schema,
             weight: u32::try_from(key.len() + value.bytes + SLOT_OVERHEAD_BYTES)
                 .unwrap_or(u32::MAX),
@@ -298,13 +448,15 @@ impl Tier {
         self.slots.iter().filter_map(live).collect()
     }
 
-    /// Returns slots, bytes, capacity and evictions.
-    pub(crate) fn figures(&self) -> LocalStats {
+    /// Returns figures of the tier.
+    pub(crate) fn figures(&self, now_ms: u64) -> LocalStats {
         LocalStats {
             entries: self.slots.len() as u64,
             bytes: self.slots.weight(),
             capacity_bytes: self.slots.capacity(),
             evicted: self.evicted.load(Ordering::Relaxed),
+            lag_ms: self.lag_ms(now_ms),
+            gaps: self.gaps.load(Ordering::Relaxed),
         }
     }
 }
@@ -315,6 +467,22 @@ pub(crate) struct Weighed {
     pub(crate) value: Shared,
     pub(crate) bytes: usize,
     pub(crate) schema: u32,
+    /// The write id of its entry; 0: there is none.
+    pub(crate) write_id: u64,
+    /// What it depends on.
+    pub(crate) registers: Arc<[Register]>,
+}
+
+impl Parts {
+    fn part_of(&self, key: &[u8]) -> u16 {
+        u16::try_from(self.journal.part_of(key)).unwrap_or(u16::MAX)
+    }
+
+    #[inline]
+    fn fresh_until_ms(&self, part: u16) -> u64 {
+        let until_ms = self.fresh_until_ms.get(usize::from(part));
+        until_ms.map_or(0, |until_ms| until_ms.load(Ordering::Acquire))
+    }
 }
 
 /// Figures of a local tier.
@@ -329,4 +497,9 @@ pub struct LocalStats {
     pub capacity_bytes: u64,
     /// Slots evicted to keep the bound.
     pub evicted: u64,
+    /// For how long at most it has not been known what other processes changed, in ms, where the store tells; copies are
+    /// used up to `max_staleness` of it. `None` before the first news.
+    pub lag_ms: Option<u64>,
+    /// How often the store could not tell what had changed, so that all copies were dropped.
+    pub gaps: u64,
 }

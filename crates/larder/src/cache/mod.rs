@@ -1,16 +1,32 @@
 //! The cache that applications hold: typed values over a store, with an optional local tier.
 //!
 //! Knows stores only through the trait. Files by subject: `read`, `write`, `counter`, `listing`, `sorted_set`,
-//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `flight`, the single-flight loads), `local` (the local tier), `inflight` (what keeps
-//! overtaken reads and loads out), `stats`.
+//! `raw`, `sealed`, `explain` (why a read missed), `remember` (with `asking`, `flight`, the single-flight loads, `turns` and
+//! `refresh`, which share them between processes, and `freshness`), `local` (the local tier, kept up by `coherence`),
+//! `inflight` (what keeps overtaken reads and loads out), `stats`, `attribute` (what `#[cache]` calls, with
+//! `arguments` and `claim` for its keys).
 
+#[cfg(feature = "macros")]
+mod arguments;
+mod asking;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
+mod background;
 mod builder;
+mod causal;
+#[cfg(feature = "macros")]
+mod claim;
 mod cleanup;
+mod coherence;
 mod counter;
+mod default_handle;
+mod dependents;
 mod explain;
 mod flight;
 mod flusher;
 mod fly;
+mod freshness;
 mod groups;
 mod history;
 mod inflight;
@@ -25,6 +41,7 @@ mod put;
 mod raw;
 mod read;
 mod ready;
+mod refresh;
 mod remember;
 mod remember_many;
 mod sealed;
@@ -37,14 +54,18 @@ mod stripe;
 mod tag_stats;
 mod tagged;
 mod tags;
+mod turns;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 pub use self::builder::Builder;
+pub use self::causal::Causal;
 pub use self::cleanup::{CleanupReport, CleanupTags};
 pub use self::counter::Increment;
+pub use self::default_handle::{default_cache, set_default_cache};
 pub use self::explain::{Cause, EntryState, Explanation, Happened, ReadSource};
 pub use self::invalidate::{InvalidateTags, Invalidated, InvalidatedTag};
 pub use self::listing::KeyStream;
@@ -52,7 +73,7 @@ pub use self::loader::LoadContext;
 pub use self::local::{Local, LocalStats};
 pub use self::raw::{Inspection, RawValue, SetRaw};
 pub use self::ready::MaybeReady;
-pub use self::remember::{Remember, RememberError};
+pub use self::remember::{Detailed, Remember, RememberError, Remembered};
 pub use self::remember_many::RememberMany;
 pub use self::sealed::{Sealed, SetSealed};
 pub use self::snapshot::Snapshot;
@@ -63,6 +84,7 @@ pub use self::tag_stats::{TagCount, TagStats};
 pub use self::tagged::Tagged;
 pub use self::write::{Add, Set, SetMany};
 
+use self::background::Background;
 use self::flight::Flights;
 use self::groups::Groups;
 use self::history::History;
@@ -75,6 +97,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyRef, Namespace};
 use crate::lock::{Limiter, Lock, Locks};
 use crate::store::{Capabilities, Register, Store};
+use crate::tag::Selector;
 use crate::ttl::Ttl;
 
 /// A cache: cheap to clone, safe to share between tasks and threads.
@@ -99,6 +122,8 @@ use crate::ttl::Ttl;
 pub struct Cache {
     inner: Arc<Inner>,
     schema: u32,
+    /// Local copies must be as new as they were at this monotonic time; 0: as new as ever.
+    at_least_ms: u64,
 }
 
 #[derive(Debug)]
@@ -107,6 +132,8 @@ struct Inner {
     store: Arc<dyn Store>,
     capabilities: Capabilities,
     namespace: Namespace,
+    /// The prefix and the version, as in the namespace.
+    place: (String, u32),
     /// Where the counters of all caches of this prefix are summed.
     internal: Namespace,
     default_ttl: Ttl,
@@ -117,9 +144,14 @@ struct Inner {
     strict: bool,
     clock: Clock,
     local: Option<Tier>,
+    follower: coherence::Follower,
+    /// Causal tokens, with when this process met them first.
+    tokens: quick_cache::sync::Cache<u64, u64>,
     inflight: Inflight,
     flights: Arc<Flights>,
     stampede: Stampede,
+    stale_for: Option<Duration>,
+    background: Background,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,
@@ -149,8 +181,8 @@ impl Cache {
     #[must_use]
     pub fn schema(&self, version: u32) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             schema: version,
+            ..self.clone()
         }
     }
 
@@ -295,6 +327,25 @@ impl KeyChange<'_> {
 impl Drop for KeyChange<'_> {
     fn drop(&mut self) {
         self.end(None);
+    }
+}
+
+/// An invalidation under way. However it ends, what depends on its tags is gone from the local tier, and no older load can be
+/// joined.
+struct TagChange<'a> {
+    inner: &'a Inner,
+    selectors: &'a [Selector],
+}
+
+impl Drop for TagChange<'_> {
+    fn drop(&mut self) {
+        let Self { inner, selectors } = self;
+        if let Some(tier) = &inner.local {
+            inner
+                .inflight
+                .doom_all(|| tier.invalidate_selected(selectors));
+        }
+        inner.flights.forget_depending(selectors);
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Inner;
+use super::freshness::{self, Life};
 use super::local::{Shared, Weighed};
 use super::stats::Counter;
 use super::write::WriteOptions;
@@ -14,17 +15,67 @@ use crate::codec::{Codec, Compression, Encoding, compress, format_integer, integ
 use crate::envelope::{self, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Expiry, Register, Write};
+use crate::store::{Condition, Expiry, Register, Stamp, Write};
 
 /// A value on its way into the store and the local tier.
 #[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) ttl_ms: Option<u64>,
+    /// How long after its TTL it may be served.
+    pub(super) grace_ms: u64,
+    /// The longest a local copy may live, other than by the TTL.
+    pub(super) local_ms: Option<u64>,
     /// The sealed entry; empty when there is no store.
     pub(super) entry: Bytes,
     /// What it depends on; its stamps are not in it yet.
     pub(super) registers: Arc<[Register]>,
     pub(super) local: Option<Weighed>,
+}
+
+impl Prepared {
+    /// Returns it with stamps that were captured before its value was computed, not empty.
+    ///
+    /// # Errors
+    /// As [`envelope::restamp`].
+    pub(super) fn stamped(self, stamps: &[Stamp]) -> Result<Self> {
+        let entry = envelope::restamp(&self.entry, stamps.to_vec())?;
+        let registers = envelope::registers(&entry);
+        let local = self.local.map(|local| Weighed {
+            registers: registers.into(),
+            ..local
+        });
+        Ok(Self {
+            entry,
+            local,
+            ..self
+        })
+    }
+
+    /// Returns when the store is to expire it.
+    pub(super) fn expiry(&self) -> Expiry {
+        let grace_ms = self.grace_ms;
+        Expiry::from_ttl_ms(self.ttl_ms.map(|ttl_ms| ttl_ms.saturating_add(grace_ms)))
+    }
+
+    /// Returns its life as a reader will find it.
+    pub(super) fn life(&self) -> Life {
+        Life {
+            write_id: envelope::write_id(&self.entry),
+            ttl_ms: self.ttl_ms,
+            grace_ms: self.grace_ms,
+            cost_ms: envelope::cost_ms(&self.entry),
+            ends_at_ms: None,
+        }
+    }
+
+    /// Returns the life of a local copy: its TTL, and what may be left of it.
+    pub(super) fn local_life(&self) -> (Option<u64>, Option<u64>) {
+        let shortest = match (self.ttl_ms, self.local_ms) {
+            (Some(ttl_ms), Some(local_ms)) => Some(ttl_ms.min(local_ms)),
+            (ttl_ms, local_ms) => ttl_ms.or(local_ms),
+        };
+        (self.ttl_ms, shortest)
+    }
 }
 
 impl Inner {
@@ -76,12 +127,16 @@ impl Inner {
                     value: share(),
                     bytes,
                     schema: options.schema,
+                    write_id: envelope::write_id(&entry),
+                    registers: Arc::default(),
                 })
             }
             None => None,
         };
         Ok(Prepared {
             ttl_ms,
+            grace_ms: ttl_ms.map_or(0, |_| options.grace_ms),
+            local_ms: None,
             entry,
             registers: Arc::default(),
             local,
@@ -108,6 +163,11 @@ impl Inner {
         };
         let mut header = Header::new(Encoding::Codec(codec), now_ms, ttl_ms);
         header.schema = options.schema;
+        header.cost_ms = options.cost_ms;
+        if let (Some(ttl_ms), 1..) = (ttl_ms, options.grace_ms) {
+            header.soft_ttl_ms = ttl_ms;
+            header.hard_ttl_ms = ttl_ms.saturating_add(options.grace_ms);
+        }
         options.order.stamp(&mut header);
         self.pack(header, &plain)
     }
@@ -163,16 +223,14 @@ impl Inner {
         let write = |(key, prepared): &'_ (KeyRef<'_>, Prepared)| {
             (
                 prepared.entry.clone(),
-                prepared.ttl_ms,
+                prepared.expiry(),
                 key.as_bytes().to_vec(),
             )
         };
         let parts: Vec<_> = entries.iter().map(write).collect();
         let writes: Vec<_> = parts
             .iter()
-            .map(|(entry, ttl_ms, key)| {
-                Write::put(key, entry.clone(), Expiry::from_ttl_ms(*ttl_ms))
-            })
+            .map(|(entry, expiry, key)| Write::put(key, entry.clone(), *expiry))
             .collect();
         self.store
             .write_many(&self.namespace, &writes)
@@ -264,11 +322,54 @@ impl Inner {
             return Ok(tier.expire(key, ttl_ms, self.clock.monotonic_ms()));
         }
         let change = self.change(key).await;
-        let touch = Write::touch(key, Expiry::from_ttl_ms(ttl_ms));
-        let applied = self.store.write_many(&self.namespace, &[touch]).await;
+        let applied = self.touch(key, ttl_ms).await;
         let applied = applied.map_err(|error| self.tagged(error, "expire", key))?;
         change.finish(None);
-        Ok(applied == [true])
+        Ok(applied)
+    }
+
+    /// Changes when an entry expires in the store: as long after its TTL as it may be served.
+    async fn touch(&self, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
+        let Some(entry) = self.fetch(key).await? else {
+            return Ok(false);
+        };
+        if freshness::is_over(&entry, self.clock.now_ms()) {
+            return Ok(false);
+        }
+        let grace_ms = envelope::grace_ms(&entry.value);
+        let lives_ms = ttl_ms.map(|ttl_ms| ttl_ms.saturating_add(grace_ms));
+        let touch = Write::touch(key, Expiry::from_ttl_ms(lives_ms));
+        let touched = self.store.write_many(&self.namespace, &[touch]).await?;
+        Ok(touched == [true])
+    }
+
+    /// Stores an entry, or with `is_new` adds it.
+    pub(super) async fn put_if(
+        self: &Arc<Self>,
+        key: &[u8],
+        prepared: Prepared,
+        is_new: bool,
+    ) -> Result<bool> {
+        match is_new {
+            true => self.add(key, prepared).await,
+            false => self.put(key, prepared, Condition::Always).await,
+        }
+    }
+
+    /// Stores an entry if there is none, or none that has not expired.
+    pub(super) async fn add(self: &Arc<Self>, key: &[u8], prepared: Prepared) -> Result<bool> {
+        if self.put(key, prepared.clone(), Condition::IfAbsent).await? {
+            return Ok(true);
+        }
+        let present = self.fetch(key).await;
+        let present = present.map_err(|error| self.tagged(error, "add", key))?;
+        match present.filter(|entry| freshness::is_over(entry, self.clock.now_ms())) {
+            Some(entry) => {
+                let id = envelope::write_id(&entry.value);
+                self.put(key, prepared, Condition::IfUnchanged(id)).await
+            }
+            None => Ok(false),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::freshness;
 use super::put::Prepared;
 use super::stats::Counter;
 use super::tags::{self, Tags};
@@ -15,7 +16,7 @@ use crate::codec::{Codec, Encoding, to_json};
 use crate::envelope::{self, Envelope, Header, Kind, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Entry, Read};
+use crate::store::{Entry, Read};
 use crate::ttl::{TimeLeft, Ttl};
 
 /// The content type that a value has that is written without one and is not text.
@@ -73,6 +74,10 @@ pub struct Inspection {
     pub ttl_ms: Option<u64>,
     /// What is left of its life in milliseconds; `None` for unlimited.
     pub left_ms: Option<u64>,
+    /// How long it may be served stale after that, in milliseconds; `None`: not at all.
+    pub stale_for_ms: Option<u64>,
+    /// How long its load took, in milliseconds; 0: no time, or it was not loaded.
+    pub load_ms: u32,
     /// The schema version.
     pub schema: u32,
     /// The tags, in no order.
@@ -140,7 +145,7 @@ impl Cache {
             key: key.into(),
             body: body.into(),
             content_type: None,
-            condition: Condition::Always,
+            is_new: false,
             tags: Tags::default(),
             ttl: Ttl::Default,
         }
@@ -165,7 +170,8 @@ pub struct SetRaw<'a> {
     key: KeyRef<'a>,
     body: Bytes,
     content_type: Option<String>,
-    condition: Condition,
+    /// Only if there is none.
+    is_new: bool,
     tags: Tags,
     ttl: Ttl,
 }
@@ -191,7 +197,7 @@ impl SetRaw<'_> {
 
     /// Stores only if there is no entry, or none that can be read.
     pub fn if_absent(mut self) -> Self {
-        self.condition = Condition::IfAbsent;
+        self.is_new = true;
         self
     }
 
@@ -215,13 +221,15 @@ impl SetRaw<'_> {
             let prepared = Prepared {
                 ttl_ms,
                 entry,
+                grace_ms: 0,
+                local_ms: None,
                 local: None,
                 registers: Arc::default(),
             };
             inner.tag(prepared, &self.tags)
         });
         let prepared = prepared.map_err(|error| inner.tagged(error, "set", key))?;
-        inner.put(key, prepared, self.condition).await
+        inner.put_if(key, prepared, self.is_new).await
     }
 }
 
@@ -237,7 +245,7 @@ impl<'a> IntoFuture for SetRaw<'a> {
 impl Inner {
     /// Turns what the store returned into bytes, and counts the read.
     fn raw_value(&self, key: &[u8], read: Read) -> Result<Option<RawValue>> {
-        let Some(entry) = self.found(read) else {
+        let Some(entry) = self.found_fresh(read) else {
             return Ok(None);
         };
         let (counter, value) = match open(&entry.value, self.time_left(&entry)) {
@@ -310,13 +318,15 @@ pub(super) fn inspect(entry: &Entry, now_ms: u64) -> Inspection {
         },
         encoding: header.encoding.name(),
         compression: header.compression.name(),
-        content_type: header.content_type,
         created_ms: header.created_ms,
         age_ms: now_ms.saturating_sub(header.created_ms),
-        ttl_ms: Some(header.hard_ttl_ms).filter(|ttl| *ttl > 0),
-        left_ms: entry.expires_at_ms.map(|at| at.saturating_sub(now_ms)),
+        ttl_ms: header.ttl_ms(),
+        left_ms: freshness::ends_at_ms(entry).map(|at| at.saturating_sub(now_ms)),
+        stale_for_ms: Some(header.grace_ms()).filter(|grace_ms| *grace_ms > 0),
+        load_ms: header.cost_ms,
         schema: header.schema,
         tags: tags::carried(&header.stamps),
+        content_type: header.content_type,
         stored_bytes: entry.value.len() as u64,
         plain_bytes,
         damage,

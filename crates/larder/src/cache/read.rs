@@ -4,13 +4,15 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use super::freshness::{self, Life, Wanted};
 use super::inflight::Marker;
 use super::local::Weighed;
 use super::stats::Counter;
 use super::{Cache, Inner};
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
 use crate::store::{Entry, Read};
@@ -19,7 +21,8 @@ use crate::ttl::TimeLeft;
 impl Cache {
     /// Returns a clone of the value, or `None`.
     ///
-    /// A value that [`Cache::mark_stale_tags`] has marked is returned like any other.
+    /// A value that [`Cache::mark_stale_tags`] has marked is returned like any other; one that has outlived its TTL never is,
+    /// however long it may be [served stale](super::Remember::stale_for) by a load.
     ///
     /// Cost: none beyond a table lookup when the local tier has it, else one round trip. An entry that is damaged, of
     /// another schema, or of another type than asked for is a miss with its own counted reason.
@@ -31,10 +34,13 @@ impl Cache {
         V: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
             return Ok(Some(V::clone(&value)));
         }
-        let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
+        let slow = Box::pin(
+            self.inner
+                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
+        );
         Ok(slow.await?.map(|found| Arc::unwrap_or_clone(found.value)))
     }
 
@@ -47,10 +53,13 @@ impl Cache {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.inner.local_hit::<V>(key.as_bytes(), self.schema) {
+        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
             return Ok(Some(value));
         }
-        let slow = Box::pin(self.inner.read_shared::<V>(&key, self.schema));
+        let slow = Box::pin(
+            self.inner
+                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
+        );
         Ok(slow.await?.map(|found| found.value))
     }
 
@@ -69,7 +78,10 @@ impl Cache {
             .into_iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
-        let found = Box::pin(self.inner.read_many::<V>(&keys, self.schema)).await?;
+        let found = self
+            .inner
+            .read_many::<V>(&keys, self.schema, self.at_least_ms);
+        let found = Box::pin(found).await?;
         let value = |found: Found<V>| Arc::unwrap_or_clone(found.value);
         Ok(found.into_iter().map(|found| found.map(value)).collect())
     }
@@ -106,6 +118,14 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Returns the local value of this type, if it is new enough for this handle.
+    #[inline(always)]
+    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
+        self.inner.local_hit(key, self.schema, self.at_least_ms)
+    }
+}
+
 impl Inner {
     /// Returns the local value of this type and schema version, and counts the hit.
     #[inline(always)]
@@ -113,13 +133,24 @@ impl Inner {
         &self,
         key: &[u8],
         schema: u32,
+        at_least_ms: u64,
     ) -> Option<Arc<V>> {
-        let value = self
-            .local
-            .as_ref()?
-            .get::<V>(key, schema, self.clock.monotonic_ms())?;
+        let tier = self.local.as_ref()?;
+        let now_ms = self.clock.monotonic_ms();
+        if at_least_ms > 0 && !tier.is_caught_up(key, at_least_ms, now_ms) {
+            return None;
+        }
+        let value = tier.get::<V>(key, schema, now_ms)?;
         self.counters.count(Counter::LocalHit);
         Some(value)
+    }
+
+    /// Makes sure that the tasks behind a cache in use are there.
+    async fn attend(self: &Arc<Self>) {
+        self.flusher.ensure(self);
+        if let Some(tier) = &self.local {
+            self.follower.ensure(self, tier).await;
+        }
     }
 
     /// Watches a key from now on, see [`Inflight::mark`](super::inflight::Inflight::mark).
@@ -139,20 +170,30 @@ impl Inner {
         Ok(read.unwrap_or(Read::Absent))
     }
 
+    /// As [`Inner::found`], of an entry that has not outlived its TTL.
+    pub(super) fn found_fresh(&self, read: Read) -> Option<Entry> {
+        let entry = self.found(read)?;
+        if freshness::is_over(&entry, self.clock.now_ms()) {
+            self.counters.count(Counter::Absent);
+            return None;
+        }
+        Some(entry)
+    }
+
     /// Reads from the store and promotes a hit.
     pub(super) async fn read_shared<V>(
         self: &Arc<Self>,
         key: &KeyRef<'_>,
-        schema: u32,
+        wanted: Wanted,
     ) -> Result<Option<Found<V>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.checked()?;
-        self.flusher.ensure(self);
+        self.attend().await;
         let marker = self.local.as_ref().map(|_| self.mark(key));
         match self.look_up(key).await {
-            Ok(read) => self.accept(key, read, schema, marker.as_ref()),
+            Ok(read) => self.accept(key, read, wanted, marker.as_ref()),
             Err(error) => self.absorb(self.tagged(error, "get", key)),
         }
     }
@@ -161,13 +202,13 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[Key],
         schema: u32,
+        at_least_ms: u64,
     ) -> Result<Vec<Option<Found<V>>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        self.flusher.ensure(self);
         let local = |key: &Key| {
-            self.local_hit::<V>(key.as_bytes(), schema)
+            self.local_hit::<V>(key.as_bytes(), schema, at_least_ms)
                 .map(Found::fresh)
         };
         let mut values: Vec<_> = keys.iter().map(local).collect();
@@ -177,6 +218,7 @@ impl Inner {
         if missing.is_empty() {
             return Ok(values);
         }
+        self.attend().await;
         let asked: Vec<&[u8]> = missing
             .iter()
             .map(|index| keys[*index].as_bytes())
@@ -193,7 +235,8 @@ impl Inner {
             }
         };
         for ((index, read), marker) in missing.iter().zip(reads).zip(&markers) {
-            values[*index] = self.accept(keys[*index].as_bytes(), read, schema, marker.as_ref())?;
+            let (key, wanted) = (keys[*index].as_bytes(), Wanted::fresh(schema));
+            values[*index] = self.accept(key, read, wanted, marker.as_ref())?;
         }
         Ok(values)
     }
@@ -203,7 +246,7 @@ impl Inner {
         &self,
         key: &[u8],
         read: Read,
-        schema: u32,
+        wanted: Wanted,
         marker: Option<&Marker<'_>>,
     ) -> Result<Option<Found<V>>>
     where
@@ -212,11 +255,14 @@ impl Inner {
         let Some(entry) = self.found(read) else {
             return Ok(None);
         };
-        match self.promote::<V>(key, &entry, schema, marker) {
-            Ok(value) => {
-                self.counters.count(Counter::StoreHit);
-                let is_stale = entry.is_stale;
-                Ok(Some(Found { value, is_stale }))
+        match self.promote::<V>(key, &entry, wanted, marker) {
+            Ok(found) => {
+                let is_over = found.is_over(self.clock.now_ms());
+                self.counters.count(match is_over {
+                    true => Counter::Absent,
+                    false => Counter::StoreHit,
+                });
+                Ok(Some(found))
             }
             Err(refusal) => self.refuse(key, refusal),
         }
@@ -237,36 +283,54 @@ impl Inner {
         &self,
         key: &[u8],
         entry: &Entry,
-        schema: u32,
+        wanted: Wanted,
         marker: Option<&Marker<'_>>,
-    ) -> Result<Arc<V>, Refusal>
+    ) -> Result<Found<V>, Refusal>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let (value, ttl_ms) = open_as::<V>(entry, schema)?;
+        let now_ms = self.clock.now_ms();
+        let is_over = freshness::is_over(entry, now_ms);
+        if is_over && !wanted.with_stale {
+            return Err(Refusal::Over);
+        }
+        let (value, life) = open_as::<V>(entry, wanted.schema)?;
         let value = Arc::new(value);
         // A stale copy would hide that it wants to be refreshed.
         if let (Some(tier), Some(marker), false) = (
             self.local.as_ref().filter(|tier| tier.promote),
             marker,
-            entry.is_stale,
+            entry.is_stale || is_over,
         ) {
-            let left_ms = entry
-                .expires_at_ms
-                .map(|at| at.saturating_sub(self.clock.now_ms()));
+            let window_ms = wanted.ahead.window_ms(&life).unwrap_or(0);
+            let left_ms = life.left_ms(now_ms);
+            let left_ms = left_ms.map(|left_ms| left_ms.saturating_sub(window_ms));
             let weighed = Weighed {
                 value: Arc::clone(&value) as _,
                 bytes: entry.value.len(),
-                schema,
+                schema: wanted.schema,
+                write_id: envelope::write_id(&entry.value),
+                registers: envelope::registers(&entry.value).into(),
             };
-            let life = (ttl_ms, left_ms);
-            marker.if_clean(|| tier.insert(key, weighed, life, marker.since_ms()));
+            let times = (life.ttl_ms, left_ms);
+            if left_ms != Some(0) {
+                marker.if_clean(|| tier.insert(key, weighed, times, marker.since_ms()));
+            }
         }
-        Ok(value)
+        Ok(Found {
+            value,
+            is_marked: entry.is_stale,
+            life: Some(life),
+            entry: entry.value.clone(),
+        })
     }
 
     fn refuse<T>(&self, key: &[u8], refusal: Refusal) -> Result<Option<T>> {
         let (counter, error) = match refusal {
+            Refusal::Over => {
+                self.counters.count(Counter::Absent);
+                return Ok(None);
+            }
             Refusal::WrongType(error) => {
                 self.counters.count(Counter::Decode);
                 return Err(self.tagged(error, "get", key));
@@ -296,8 +360,9 @@ impl Inner {
         }
     }
 
+    /// Returns what is left of an entry's life, not counting what it may be served stale for.
     pub(super) fn time_left(&self, entry: &Entry) -> TimeLeft {
-        match entry.expires_at_ms {
+        match freshness::ends_at_ms(entry) {
             None => TimeLeft::Forever,
             Some(at) => match at.saturating_sub(self.clock.now_ms()) {
                 0 => TimeLeft::Missing,
@@ -311,28 +376,40 @@ impl Inner {
 pub(super) struct Found<V> {
     pub(super) value: Arc<V>,
     /// Somebody wants it to be refreshed.
-    pub(super) is_stale: bool,
+    pub(super) is_marked: bool,
+    /// The life of its entry; `None`: it is a local copy.
+    pub(super) life: Option<Life>,
+    /// The entry itself; empty: it is a local copy.
+    pub(super) entry: Bytes,
 }
 
 impl<V> Found<V> {
     fn fresh(value: Arc<V>) -> Self {
         Self {
             value,
-            is_stale: false,
+            is_marked: false,
+            life: None,
+            entry: Bytes::new(),
         }
+    }
+
+    /// Returns whether it has outlived its TTL.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.life.is_some_and(|life| life.is_over(now_ms))
     }
 }
 
 /// Why an entry is not the asked value.
 pub(super) enum Refusal {
+    /// It has outlived its TTL.
+    Over,
     Unreadable(Unreadable),
     Schema(u32),
     Decode(Error),
     WrongType(Error),
 }
 
-/// Decodes an entry; the second value is the TTL it was written with, `None` for unlimited.
-fn open_as<V: DeserializeOwned>(entry: &Entry, schema: u32) -> Result<(V, Option<u64>), Refusal> {
+fn open_as<V: DeserializeOwned>(entry: &Entry, schema: u32) -> Result<(V, Life), Refusal> {
     let envelope = Envelope::open(&entry.value).map_err(Refusal::Unreadable)?;
     if envelope.header.schema != schema {
         return Err(Refusal::Schema(envelope.header.schema));
@@ -342,6 +419,5 @@ fn open_as<V: DeserializeOwned>(entry: &Entry, schema: u32) -> Result<(V, Option
         ErrorKind::Corrupted => Refusal::Unreadable(Unreadable::Damaged),
         _ => Refusal::Decode(error),
     })?;
-    let ttl_ms = Some(envelope.header.hard_ttl_ms).filter(|ttl| *ttl > 0);
-    Ok((value, ttl_ms))
+    Ok((value, Life::of(&envelope.header, entry)))
 }

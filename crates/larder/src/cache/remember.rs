@@ -5,19 +5,20 @@ use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flight::{Depends, Entered, Outcome, Waiter};
+use super::Cache;
+use super::flight::Depends;
+use super::freshness::Wanted;
 use super::loader::LoadContext;
 use super::ready::MaybeReady;
 use super::stampede::Stampede;
-use super::stats::Counter;
 use super::tags::Tags;
 use super::write::WriteOptions;
-use super::{Cache, Inner};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, KeyRef};
+use crate::key::KeyRef;
 use crate::ttl::Ttl;
 
 /// Why `remember` has no value.
@@ -139,11 +140,8 @@ impl Cache {
         Fut: Future,
     {
         let options = LoadOptions {
-            write: WriteOptions::new(self),
-            cache_none: true,
-            tags: Tags::default(),
             learns: true,
-            stampede: self.inner.stampede,
+            ..LoadOptions::new(self)
         };
         Remember {
             cache: self,
@@ -172,9 +170,38 @@ pub(super) struct LoadOptions {
     /// The loader may name more tags.
     pub(super) learns: bool,
     pub(super) stampede: Stampede,
+    /// See [`Cache::at_least`].
+    pub(super) at_least_ms: u64,
+    pub(super) stale_for: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) hard_timeout: Option<Duration>,
 }
 
 impl LoadOptions {
+    /// Returns what the cache does unless the call says otherwise.
+    pub(super) fn new(cache: &Cache) -> Self {
+        Self {
+            write: WriteOptions::new(cache),
+            cache_none: true,
+            tags: Tags::default(),
+            learns: false,
+            stampede: cache.inner.stampede,
+            stale_for: None,
+            soft_timeout: None,
+            hard_timeout: None,
+            at_least_ms: cache.at_least_ms,
+        }
+    }
+
+    /// Returns what is read before anything is loaded.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            schema: self.write.schema,
+            with_stale: self.write.grace_ms > 0,
+            ahead: self.stampede.ahead,
+        }
+    }
+
     /// Returns whether values depend on tags that are known before the load.
     pub(super) fn is_tagged(&self) -> bool {
         self.tags.registers().is_ok_and(|names| !names.is_empty())
@@ -197,7 +224,7 @@ impl<F> fmt::Debug for Remember<'_, F> {
     }
 }
 
-impl<F> Remember<'_, F> {
+impl<'a, F> Remember<'a, F> {
     /// What a loaded value depends on: see [`Cache::invalidate_tags`] and, for their form, [`Set::tags`](super::Set::tags).
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.options.tags = Tags::new(tags);
@@ -228,6 +255,50 @@ impl<F> Remember<'_, F> {
         self
     }
 
+    /// Loads the value anew in the background, by the first call after this part of its TTL; see
+    /// [`Stampede::refresh_after`].
+    pub fn refresh_after(mut self, part: f64) -> Self {
+        self.options.stampede = self.options.stampede.refresh_after(part);
+        self
+    }
+
+    /// Loads the value anew in the background before it expires, by chance; see [`Stampede::xfetch`].
+    pub fn xfetch(mut self, beta: f64) -> Self {
+        self.options.stampede = self.options.stampede.xfetch(beta);
+        self
+    }
+
+    /// How long after its TTL a value may be served when its load fails, or takes too long, or is under way elsewhere: up to
+    /// 1000 years, more than zero; default [`Builder::stale_for`](super::Builder::stale_for). Needs a TTL.
+    ///
+    /// The first call after the TTL loads, and waits for that; those that find that somebody loads, in this process or in
+    /// another, get the stale value at once. If the load fails they all do, and this process does not try again for 30 s.
+    /// The entry stays in the store for so much longer; other reads, and calls without this, take it for absent once its
+    /// TTL is over. Does nothing where a local tier is the whole cache.
+    pub fn stale_for(mut self, grace: Duration) -> Self {
+        self.options.stale_for = Some(grace);
+        self
+    }
+
+    /// How long the call that loads waits for its load if there is a stale value, which it returns then; the load goes on and
+    /// is stored. More than zero and no more than the hard timeout; default as long as it takes.
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.options.soft_timeout = Some(limit);
+        self
+    }
+
+    /// How long the call waits in all: then it returns the stale value if there is one, else [`RememberError::Cache`] of kind
+    /// `Timeout`; the load goes on and is stored. More than zero; default as long as it takes.
+    pub fn hard_timeout(mut self, limit: Duration) -> Self {
+        self.options.hard_timeout = Some(limit);
+        self
+    }
+
+    /// Awaits to a [`Remembered`], which tells whether the value is stale.
+    pub fn detailed(self) -> Detailed<'a, F> {
+        Detailed(self)
+    }
+
     /// How long a loaded value lives; default the cache's default TTL.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.write.ttl = ttl.into();
@@ -237,6 +308,13 @@ impl<F> Remember<'_, F> {
     /// The part of the TTL, from 0 to 1, by which it is shortened at random; default 0.
     pub fn jitter(mut self, part: f64) -> Self {
         self.options.write.jitter = part;
+        self
+    }
+
+    /// Says that the loader names no tags, as one under `#[cache]`, whose tags are all known before.
+    #[doc(hidden)]
+    pub fn names_no_tags(mut self) -> Self {
+        self.options.learns = false;
         self
     }
 
@@ -264,153 +342,74 @@ where
             loader,
             options,
         } = self;
-        if let Some(value) = cache
-            .inner
-            .local_hit::<V>(key.as_bytes(), options.write.schema)
+        if let Some(value) =
+            cache
+                .inner
+                .local_hit::<V>(key.as_bytes(), options.write.schema, options.at_least_ms)
         {
             return MaybeReady::ready(Ok(V::clone(&value)));
         }
         MaybeReady::slow(async move {
-            cache
-                .inner
-                .remember(&key, loader, options)
-                .await
-                .map(Arc::unwrap_or_clone)
+            let served = cache.inner.remember(&key, loader, options).await?;
+            Ok(Arc::unwrap_or_clone(served.value))
         })
     }
 }
 
-impl Inner {
-    async fn remember<F, Fut, V, E>(
-        self: &Arc<Self>,
-        key: &KeyRef<'_>,
-        loader: F,
-        options: LoadOptions,
-    ) -> Result<Arc<V>, RememberError<E>>
-    where
-        F: FnOnce(LoadContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        options.write.ttl_ms(self.default_ttl)?;
-        options.stampede.check()?;
-        self.refuse_tags_that_are_off(&options)?;
-        let (schema, depends) = (options.write.schema, options.depends()?);
-        let since = self.flights.moment();
-        loop {
-            if !self.flights.is_joinable::<V, E>(key.checked()?, schema)
-                && let Some(found) = self.read_shared::<V>(key, schema).await?
-            {
-                if found.is_stale {
-                    self.refresh::<F, Fut, V, E>(key, &depends, loader, options)?;
-                }
-                return Ok(found.value);
-            }
-            let entered = self.enter::<V, E>(key.as_bytes(), &options, &depends, since);
-            match entered.await? {
-                Entered::Leads(pilot, waiter) => {
-                    let inner = Arc::clone(self);
-                    let key = key.to_key()?;
-                    tokio::spawn(async move { inner.fly(pilot, key, loader, options).await });
-                    return landed(waiter.outcome().await);
-                }
-                Entered::Joins(waiter) => {
-                    self.counters.count(Counter::Joined);
-                    if let Some(value) = waiter.outcome().await? {
-                        return Ok(value);
-                    }
-                }
-            }
-        }
-    }
+/// As [`Remember`], with more about the value; see [`Remember::detailed`].
+#[must_use = "nothing is looked up until it is awaited"]
+pub struct Detailed<'a, F>(Remember<'a, F>);
 
-    /// Loads a value anew in the background, unless that is being done.
-    fn refresh<F, Fut, V, E>(
-        self: &Arc<Self>,
-        key: &KeyRef<'_>,
-        depends: &Depends,
-        loader: F,
-        options: LoadOptions,
-    ) -> Result<()>
-    where
-        F: FnOnce(LoadContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        let (schema, key) = (options.write.schema, key.to_key()?);
-        let entered = self
-            .flights
-            .enter::<V, E>(key.as_bytes(), schema, (depends, true));
-        // Who has a value does not mind how many wait for the next.
-        if let Ok(Entered::Leads(pilot, _)) = entered {
-            let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.fly(pilot, key, loader, options).await });
-        }
-        Ok(())
-    }
-
-    /// Joins a flight that nothing has overtaken before this call began, or starts one.
-    async fn enter<V, E>(
-        self: &Arc<Self>,
-        key: &[u8],
-        options: &LoadOptions,
-        depends: &Depends,
-        since: u64,
-    ) -> Result<Entered<V, E>>
-    where
-        V: Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        loop {
-            if let Some(waiter) = self.join(key, options, since).await? {
-                return Ok(Entered::Joins(waiter));
-            }
-            let schema = options.write.schema;
-            let entered = self.flights.enter::<V, E>(key, schema, (depends, false))?;
-            match &entered {
-                Entered::Joins(waiter) if !waiter.is_open_to(since) => {}
-                _ => return Ok(entered),
-            }
-        }
-    }
-
-    /// Joins a flight that is under way, if nothing has overtaken it before this call began.
-    pub(super) async fn join<V, E>(
-        self: &Arc<Self>,
-        key: &[u8],
-        options: &LoadOptions,
-        since: u64,
-    ) -> Result<Option<Waiter<V, E>>>
-    where
-        V: Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        let Some(waiter) = self.flights.join::<V, E>(key, options.write.schema)? else {
-            return Ok(None);
-        };
-        let ask = |claim| {
-            let (inner, key, options) = (Arc::clone(self), Key::from(key), options.clone());
-            async move { inner.stands(key.as_bytes(), claim, &options).await }
-        };
-        if waiter.is_fit_for(&self.flights, since, ask).await {
-            return Ok(Some(waiter));
-        }
-        waiter.retire(&self.flights, key);
-        Ok(None)
-    }
-
-    /// Refuses tags where they are switched off: to load every time instead would go unnoticed.
-    pub(super) fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
-        if self.tagging || options.tags.registers()?.is_empty() {
-            return Ok(());
-        }
-        Err(self.no_tags())
+impl<F> fmt::Debug for Detailed<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Detailed").field(&self.0).finish()
     }
 }
 
-fn landed<V, E>(outcome: Outcome<V, E>) -> Result<Arc<V>, RememberError<E>> {
-    let missing = || Error::new(ErrorKind::Internal, "a load came to nothing");
-    outcome?.ok_or_else(|| RememberError::Cache(missing()))
+/// A value with what is known about it; see [`Remember::detailed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remembered<V> {
+    /// The value.
+    pub value: V,
+    /// Whether it has outlived its TTL, or [`Cache::mark_stale_tags`] has marked it.
+    pub is_stale: bool,
+}
+
+impl<'a, F, Fut, V, E> IntoFuture for Detailed<'a, F>
+where
+    F: FnOnce(LoadContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<V, E>> + Send + 'static,
+    V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    type Output = Result<Remembered<V>, RememberError<E>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Remember {
+            cache,
+            key,
+            loader,
+            options,
+        } = self.0;
+        Box::pin(async move {
+            let local = cache.inner.local_hit::<V>(
+                key.as_bytes(),
+                options.write.schema,
+                options.at_least_ms,
+            );
+            if let Some(value) = local {
+                return Ok(Remembered {
+                    value: V::clone(&value),
+                    is_stale: false,
+                });
+            }
+            let served = cache.inner.remember(&key, loader, options).await?;
+            Ok(Remembered {
+                value: Arc::unwrap_or_clone(served.value),
+                is_stale: served.is_stale,
+            })
+        })
+    }
 }

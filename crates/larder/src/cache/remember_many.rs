@@ -16,7 +16,6 @@ use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
 use super::tags::Tags;
-use super::write::WriteOptions;
 use super::{Cache, Inner};
 use crate::error::Result;
 use crate::key::{Key, KeyRef};
@@ -56,18 +55,11 @@ impl Cache {
         F: FnOnce(Vec<K>) -> Fut + Send + 'static,
         Fut: Future,
     {
-        let options = LoadOptions {
-            write: WriteOptions::new(self),
-            cache_none: true,
-            tags: Tags::default(),
-            learns: false,
-            stampede: self.inner.stampede,
-        };
         RememberMany {
             cache: self,
             keys,
             loader,
-            options,
+            options: LoadOptions::new(self),
         }
     }
 }
@@ -159,6 +151,7 @@ impl Inner {
         E: Send + Sync + 'static,
     {
         options.write.ttl_ms(self.default_ttl)?;
+        options.stampede.check()?;
         self.refuse_tags_that_are_off(&options)?;
         let depends = options.depends()?;
         let names = keys
@@ -166,8 +159,11 @@ impl Inner {
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
         let since = self.flights.moment();
-        let found = self.read_many::<V>(&names, options.write.schema).await?;
-        let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_stale)?.value);
+        let schema = options.write.schema;
+        let found = self
+            .read_many::<V>(&names, schema, options.at_least_ms)
+            .await?;
+        let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_marked)?.value);
         let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let missing = names
             .iter()

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Cache;
+use super::freshness;
 use super::put::Prepared;
 use super::raw::{self, RawValue, Unopened};
 use crate::envelope::{self, Envelope, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::Condition;
 use crate::ttl::{TimeLeft, Ttl};
 
 /// An entry in its stored form; see [`Cache::get_sealed`].
@@ -51,7 +51,10 @@ impl Cache {
         let key = key.checked()?;
         let entry = self.inner.fetch(key).await;
         let entry = entry.map_err(|error| self.inner.tagged(error, "get", key))?;
-        let intact = entry.filter(|entry| Envelope::open(&entry.value).is_ok());
+        let now_ms = self.inner.clock.now_ms();
+        let intact = entry.filter(|entry| {
+            Envelope::open(&entry.value).is_ok() && !freshness::is_over(entry, now_ms)
+        });
         Ok(intact.map(|entry| Sealed {
             time_left: self.inner.time_left(&entry),
             entry: entry.value,
@@ -71,7 +74,7 @@ impl Cache {
             cache: self,
             key: key.into(),
             entry: entry.into(),
-            condition: Condition::Always,
+            is_new: false,
             ttl: Ttl::Default,
         }
     }
@@ -88,7 +91,8 @@ pub struct SetSealed<'a> {
     cache: &'a Cache,
     key: KeyRef<'a>,
     entry: Bytes,
-    condition: Condition,
+    /// Only if there is none.
+    is_new: bool,
     ttl: Ttl,
 }
 
@@ -101,7 +105,7 @@ impl SetSealed<'_> {
 
     /// Stores only if there is no entry, or none that can be read.
     pub fn if_absent(mut self) -> Self {
-        self.condition = Condition::IfAbsent;
+        self.is_new = true;
         self
     }
 
@@ -116,13 +120,15 @@ impl SetSealed<'_> {
         let registers = envelope::registers(&self.entry).into();
         let prepared = Prepared {
             ttl_ms,
+            grace_ms: envelope::grace_ms(&self.entry),
+            local_ms: None,
             entry: self.entry,
             local: None,
             registers: Arc::default(),
         };
         let prepared = inner.depend(prepared, registers);
         let prepared = prepared.map_err(|error| inner.tagged(error, "set", key))?;
-        inner.put(key, prepared, self.condition).await
+        inner.put_if(key, prepared, self.is_new).await
     }
 }
 

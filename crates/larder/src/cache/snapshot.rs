@@ -8,9 +8,7 @@ use super::loading::Loading;
 use super::put::Prepared;
 use super::remember::LoadOptions;
 use super::tags::Tags;
-use super::write::WriteOptions;
 use super::{Cache, Inner};
-use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyRef};
 
@@ -69,11 +67,9 @@ impl Cache {
     ) -> Result<Snapshot> {
         let (key, inner) = (key.into(), &self.inner);
         let options = LoadOptions {
-            write: WriteOptions::new(self),
-            cache_none: true,
             tags: Tags::new(tags),
-            learns: false,
             stampede: inner.stampede.lease_ttl(LEASE),
+            ..LoadOptions::new(self)
         };
         let named = |error: Error| inner.tagged(error, "snapshot", key.as_bytes());
         options.tags.registers().map_err(named)?;
@@ -96,7 +92,7 @@ impl Inner {
     pub(super) async fn put_by_snapshot(
         self: &Arc<Self>,
         key: &[u8],
-        mut prepared: Prepared,
+        prepared: Prepared,
         mut snapshot: Snapshot,
     ) -> Result<()> {
         let named = |error: Error| self.tagged(error, "set", key);
@@ -109,8 +105,8 @@ impl Inner {
             let message = "a snapshot has its tags already: give them to `snapshot` only";
             return Err(named(Error::argument(message)));
         }
-        let stamps = snapshot.loading.stamps().to_vec();
-        let entry = envelope::restamp(&prepared.entry, stamps).map_err(named)?;
+        let stamped = prepared.stamped(snapshot.loading.stamps());
+        let mut prepared = stamped.map_err(named)?;
         let is_over_mark = snapshot.loading.mark().is_some();
         if !is_over_mark {
             // What it depends on is looked at afterwards: until then nobody may keep a copy.
@@ -118,10 +114,7 @@ impl Inner {
         }
         let is_stored = match snapshot.loading.condition() {
             None => false,
-            Some(condition) => {
-                let prepared = Prepared { entry, ..prepared };
-                self.put(key, prepared, condition).await?
-            }
+            Some(condition) => self.put(key, prepared, condition).await?,
         };
         snapshot.is_used = is_stored;
         // The mark had the stamps of the snapshot; an entry had its own.

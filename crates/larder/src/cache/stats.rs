@@ -40,6 +40,12 @@ counters! {
     Joined => "loads.joined",
     Overtaken => "loads.overtaken",
     Waited => "loads.waited",
+    TimedOut => "loads.timed_out",
+    Stale => "stale.served",
+    Refresh => "refreshes",
+    RefreshFailed => "refreshes.failed",
+    RefreshSkipped => "refreshes.skipped",
+    Uncached => "calls.uncached",
 }
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -154,6 +160,18 @@ pub struct Counts {
     pub overtaken_loads: u64,
     /// Loads that waited for one of another process, once each.
     pub waited_loads: u64,
+    /// Callers that a timeout of theirs ended before the load did.
+    pub timed_out_loads: u64,
+    /// Callers of `remember` that were given a stale value.
+    pub stale_served: u64,
+    /// Loads of values that were there: refreshed ahead, marked stale, or past their TTL.
+    pub refreshes: u64,
+    /// Those of them that failed or panicked.
+    pub failed_refreshes: u64,
+    /// Refreshes that were not begun, for 1000 were under way.
+    pub skipped_refreshes: u64,
+    /// Calls of functions under `#[cache]` that return no `Result` and ran uncached, since the cache failed.
+    pub uncached_calls: u64,
 }
 
 impl Counts {
@@ -178,6 +196,12 @@ impl Counts {
             joined_loads: count(Counter::Joined),
             overtaken_loads: count(Counter::Overtaken),
             waited_loads: count(Counter::Waited),
+            timed_out_loads: count(Counter::TimedOut),
+            stale_served: count(Counter::Stale),
+            refreshes: count(Counter::Refresh),
+            failed_refreshes: count(Counter::RefreshFailed),
+            skipped_refreshes: count(Counter::RefreshSkipped),
+            uncached_calls: count(Counter::Uncached),
         }
     }
 

@@ -11,7 +11,7 @@ use super::put::Prepared;
 use crate::envelope::{self, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
-use crate::store::{Condition, Expiry, Register, StampedPut, Write};
+use crate::store::{Condition, Register, StampedPut, Write};
 use crate::tag;
 
 /// How many tagged entries of one call are on their way at a time.
@@ -76,6 +76,9 @@ impl Inner {
         if prepared.is_tagged() {
             self.needs_tags()?;
         }
+        if let Some(local) = &mut prepared.local {
+            local.registers = Arc::clone(&prepared.registers);
+        }
         Ok(prepared)
     }
 
@@ -104,7 +107,7 @@ impl Inner {
         condition: Condition,
     ) -> Result<bool> {
         let (store, namespace) = (&self.store, &self.namespace);
-        let expiry = Expiry::from_ttl_ms(prepared.ttl_ms);
+        let expiry = prepared.expiry();
         let registers = &prepared.registers;
         let entry = match (prepared.is_tagged(), condition) {
             (false, _) => prepared.entry.clone(),

@@ -22,6 +22,10 @@ pub(super) struct WriteOptions {
     pub(super) jitter: f64,
     pub(super) schema: u32,
     pub(super) order: Order,
+    /// How long after its TTL the value may be served.
+    pub(super) grace_ms: u64,
+    /// How long it took to load.
+    pub(super) cost_ms: u32,
 }
 
 impl WriteOptions {
@@ -32,6 +36,8 @@ impl WriteOptions {
             jitter: cache.inner.jitter,
             schema: cache.schema,
             order: Order::default(),
+            grace_ms: 0,
+            cost_ms: 0,
         }
     }
 
@@ -71,7 +77,8 @@ impl Cache {
 
     /// Stores a value only if there is no entry, or none that can be read; awaits to whether it was stored.
     ///
-    /// Atomic between all users of the store. Cost: one round trip.
+    /// Atomic between all users of the store. Cost: one round trip, and if there is an entry one more, or two where that has
+    /// expired and is kept to be [served stale](super::Remember::stale_for).
     pub fn add<'a, V>(&'a self, key: impl Into<KeyRef<'a>>, value: &'a V) -> Add<'a, V>
     where
         V: ?Sized,
@@ -127,7 +134,9 @@ impl Cache {
         Box::pin(self.inner.delete_many(&keys)).await
     }
 
-    /// Changes how long an entry lives from now on; returns whether there is one. Cost: one round trip.
+    /// Changes how long an entry lives from now on; returns whether there is one. Cost: two round trips.
+    ///
+    /// The time for which it may be [served stale](super::Remember::stale_for) after that stays the same.
     ///
     /// # Errors
     /// `InvalidKey`; `InvalidArgument`: a TTL of zero; the store's errors.
@@ -316,9 +325,7 @@ where
                 let absent = || tier.remaining_ms(key.as_bytes(), now_ms).is_none();
                 return Ok(inner.set_local_if(key.as_bytes(), prepared, absent));
             }
-            inner
-                .put(key.as_bytes(), prepared, Condition::IfAbsent)
-                .await
+            inner.add(key.as_bytes(), prepared).await
         })
     }
 }

@@ -72,7 +72,8 @@ pub struct CacheSettings {
     pub jitter: f64,
     /// Whether reads report a store's failure instead of a miss. Default `false`.
     pub strict: bool,
-    /// How long after its TTL a value may be served when its loader fails; `None` (the default): not at all.
+    /// How long after its TTL a value that `remember` loaded may be served when its loader fails or takes too long; `None`
+    /// (the default): not at all.
     pub stale_for: Option<Duration>,
 }
 
@@ -100,7 +101,8 @@ pub struct StampedeConfig {
     pub max_wait: Duration,
     /// How often a waiting caller looks. Default 100 ms.
     pub retry_interval: Duration,
-    /// The part of its TTL, 0 to 1, after which a value is refreshed in the background; `None`: never. Default 0.8.
+    /// The part of its TTL, over 0 and under 1, after which a value is refreshed in the background; `None` (the default):
+    /// never.
     pub refresh_after: Option<f64>,
 }
 

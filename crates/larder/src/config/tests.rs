@@ -370,6 +370,7 @@ fn named_variables_reach_everything_in_any_letter_case() {
     let environment = [
         ("LARDER__STORES__MY_STORE__MAX_SIZE", "1GiB"),
         ("larder__stampede__early_expiration__threshold", "0.5"),
+        ("LARDER__STAMPEDE__EARLY_EXPIRATION__ENABLED", "true"),
         ("LARDER__TAGS__GROUPS__CONFIG", "a, b"),
         ("LARDER__STORES__WIDE__DRIVER", "sharded"),
         ("LARDER__STORES__WIDE__NODES__0__NAME", "a"),

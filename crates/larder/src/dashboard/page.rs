@@ -90,6 +90,9 @@ fn hero(page: &mut String, stats: &CacheStats) -> fmt::Result {
     if let Some(local) = &stats.local {
         row(page, "local entries", local.entries)?;
         row(page, "local size", size(local.bytes))?;
+        if let Some(lag_ms) = local.lag_ms {
+            row(page, "local lag", format!("{lag_ms} ms"))?;
+        }
     }
     page.write_str("</dl>\n")
 }
@@ -111,6 +114,9 @@ fn reasons(page: &mut String, counts: &Counts) -> fmt::Result {
         ("deletes", counts.deletes),
         ("loads", counts.loads),
         ("loads, failed", counts.failed_loads),
+        ("refreshes", counts.refreshes),
+        ("refreshes, failed", counts.failed_refreshes),
+        ("served stale", counts.stale_served),
     ];
     page.write_str("<dl>\n")?;
     for (name, count) in rows {

@@ -70,6 +70,8 @@ fn figures(cache: &Cache, stats: &CacheStats) -> Value {
             "bytes": local.bytes,
             "capacity_bytes": local.capacity_bytes,
             "evicted": local.evicted,
+            "lag_ms": local.lag_ms,
+            "gaps": local.gaps,
         })
     });
     json!({

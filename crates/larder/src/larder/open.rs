@@ -96,6 +96,10 @@ pub(super) fn cache(
         .get(&cache.store)
         .and_then(|store| store.local)
         .filter(|tier| tier.enabled);
+    let builder = match settings.stale_for {
+        Some(grace) => builder.stale_for(grace),
+        None => builder,
+    };
     match tier {
         Some(tier) => builder.local(local(&tier)).build(),
         None => builder.build(),
@@ -103,11 +107,15 @@ pub(super) fn cache(
 }
 
 fn stampede(config: &StampedeConfig) -> Stampede {
-    Stampede::new()
+    let stampede = Stampede::new()
         .enabled(config.enabled)
         .lease_ttl(config.lock_ttl)
         .max_wait(config.max_wait)
-        .retry_interval(config.retry_interval)
+        .retry_interval(config.retry_interval);
+    match config.refresh_after {
+        Some(part) => stampede.refresh_after(part),
+        None => stampede,
+    }
 }
 
 /// Returns a warning for each setting that is accepted and that this version does not act on.
@@ -116,15 +124,6 @@ pub(super) fn without_effect(config: &Config) -> Vec<String> {
     let mut stores = config.stores.values();
     if config.cache.fallback.is_some() && stores.all(|store| store.driver.is_embedded()) {
         settings.push("cache.fallback".to_owned());
-    }
-    if config.cache.settings.stale_for.is_some() {
-        settings.push("cache.stale_for".to_owned());
-    }
-    let inherited = config.cache.settings.stale_for;
-    for (name, cache) in &config.caches {
-        if cache.settings.stale_for != inherited {
-            settings.push(format!("caches.{name}.stale_for"));
-        }
     }
     let warn = |setting| format!("{setting} has no effect in this version");
     settings.into_iter().map(warn).collect()

@@ -31,8 +31,9 @@ pub enum Note {
 
 /// The changes of a namespace, as one reader meets them; see [`Store::journal`](super::Store::journal).
 #[async_trait]
-pub trait Journal: fmt::Debug + Send {
-    /// Returns into how many parts the store spreads its keys; what is known of one says nothing about the others.
+pub trait Journal: fmt::Debug + Send + Sync {
+    /// Returns into how many parts the store spreads its keys, at most 65,535; what is known of one says nothing about the
+    /// others.
     fn parts(&self) -> usize;
 
     /// Returns the part of a key.

@@ -5,15 +5,16 @@
 //! that try again, somebody who sets, somebody who deletes or clears, somebody who invalidates, and losses of anything
 //! at any time. Each rule of the protocol is broken once, and then the exploration must find out.
 
+#[path = "../explorer/mod.rs"]
+mod explorer;
 mod failover;
 mod others;
 mod rules;
-mod search;
 mod state;
 mod steps;
 
+use self::explorer::explore;
 use self::rules::{Rule, Rules};
-use self::search::explore;
 use self::state::{Loading, State};
 use self::steps::Wrong;
 
@@ -76,7 +77,7 @@ fn start(cast: Cast) -> State {
 /// Explores to the end; nothing may be wrong.
 fn holds(rules: Rules, cast: Cast) {
     let began = std::time::Instant::now();
-    let explored = explore(rules, start(cast));
+    let explored = explore(&rules, start(cast));
     println!(
         "{} states in {:?}: {cast:?}",
         explored.states,
@@ -87,7 +88,7 @@ fn holds(rules: Rules, cast: Cast) {
 
 /// Explores with one rule broken; something must go wrong.
 fn breaks(rule: Rule, cast: Cast) {
-    let explored = explore(Rules::without(rule), start(cast));
+    let explored = explore(&Rules::without(rule), start(cast));
     let (wrong, way) = explored.wrong.expect("nothing goes wrong without the rule");
     println!("{rule:?}: {wrong:?} after {} steps: {way:?}", way.len());
     let expected = match rule {
@@ -213,7 +214,7 @@ fn a_failover_that_lags_forgets_deletes() {
         invalidations: 0,
         ..FAILED_OVER
     };
-    let explored = explore(Rules::ALL, start(cast));
+    let explored = explore(&Rules::ALL, start(cast));
     let (wrong, _) = explored.wrong.expect("the delete is forgotten");
     assert_eq!(wrong, Wrong::Outdated);
 }

@@ -1,5 +1,6 @@
 //! The steps of the protocol, as small as stores make them: whatever can happen next.
 
+use crate::explorer::{Model, Next};
 use crate::rules::{Rule, Rules};
 use crate::state::{
     ANY, COMPUTING, Changes, Copied, Failover, Invalidator, Kind, LEARNT, Late, Loader, Loading,
@@ -60,7 +61,22 @@ pub(crate) enum Wrong {
 pub(crate) struct Steps<'a> {
     pub(crate) rules: Rules,
     pub(crate) from: State,
-    pub(crate) next: &'a mut Vec<(Step, State, Option<Wrong>)>,
+    pub(crate) next: &'a mut Vec<Next<Rules>>,
+}
+
+impl Model for Rules {
+    type State = State;
+    type Step = Step;
+    type Wrong = Wrong;
+
+    fn steps(&self, from: &State, next: &mut Vec<Next<Self>>) {
+        let mut steps = Steps {
+            rules: *self,
+            from: *from,
+            next,
+        };
+        steps.all();
+    }
 }
 
 impl Steps<'_> {

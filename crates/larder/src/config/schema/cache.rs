@@ -91,7 +91,7 @@ pub(super) const FIELDS: &[Field] = &[
             min: std::time::Duration::ZERO,
             max: std::time::Duration::from_hours(24 * 365),
         },
-        "How long after its TTL a value may still be served when its loader fails; 0 turns it off.",
+        "How long after its TTL a value that `remember` loaded may still be served when its loader fails, or while another caller loads; 0 turns it off.",
     )
     .or("0"),
 ];
@@ -192,13 +192,16 @@ pub(super) const BEHAVIOUR_FIELDS: &[Field] = &[
     Field::new(
         "stampede.early_expiration.enabled",
         Kind::Bool,
-        "Refreshes a value in the background before it expires. No effect yet.",
+        "`remember` loads a value anew in the background before it expires, and returns what there is.",
     )
-    .or("true"),
+    .or("false"),
     Field::new(
         "stampede.early_expiration.threshold",
-        RATIO,
-        "The part of its TTL after which a value is refreshed by the next read.",
+        Kind::Float {
+            min: 0.01,
+            max: 0.99,
+        },
+        "The part of its TTL after which the next `remember` refreshes a value.",
     )
     .or("0.8"),
     Field::new(

@@ -204,7 +204,7 @@ pub(super) const FIELDS: &[Field] = &[
             min: Duration::from_millis(1),
             max: Duration::from_hours(1),
         },
-        "How long a local copy may differ from the store after another process changed it, where the store does not tell of changes.",
+        "How long a local copy may differ from the store after another process changed it.",
     )
     .or("1s"),
 ];
