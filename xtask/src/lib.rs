@@ -61,8 +61,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "soak",
-        arguments: "[name|storms|tags]",
-        summary: "run the long tests on a release build; tags: a million operations on each store, and a table",
+        arguments: "[name|storms|tags|coherence]",
+        summary: "run the long tests on a release build; tags: a million operations on each store, and a table; coherence: the same with local tiers, and wide models",
         run: tasks::soak::run,
     },
 ];

@@ -8,7 +8,7 @@
 //! | 0 | `error`, `clock`, `key`, `glob`, `ttl`, `codec`, `envelope`, `lease`, `breaker`, `redis_conn` | words that all share |
 //! | 1 | [`store`] | bytes in, bytes out: memory, sqlite, file, redis, memcached, fallback, null |
 //! | 2 | [`lock`] | locks, semaphores and rate limiters on any store |
-//! | 3 | [`cache`] | what applications hold: typed values, local tier, single-flight loads |
+//! | 3 | [`cache`](mod@cache) | what applications hold: typed values, local tier, single-flight loads |
 //! | 4 | `config`, `larder`, `dashboard` | the edges: configuration, the whole box, HTTP |
 //!
 //! # Features
@@ -92,6 +92,11 @@ struct TagsGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/tiers.md")]
 struct TiersGuide;
+
+/// And those of the guide to loads.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/remember.md")]
+struct RememberGuide;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! `cargo xtask soak [name]`: the long tests, on a release build, with the servers up.
+//!
+//! How long they are can be set by the variables below, for less time or more.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -36,19 +38,54 @@ const TAGS: &[&str] = &[
     "--nocapture",
     "--test-threads=1",
 ];
+/// Those of them that are about local tiers.
+const TIERS: &str = "tiers";
 const TAG_OPERATIONS: (&str, &str) = ("LARDER_TEST_STORM_OPERATIONS", "1000000");
-/// Names the file to which each of them adds its row.
-const TAG_ROWS: &str = "LARDER_TEST_STORM_ROWS";
+/// Names the file to which each storm adds its row.
+const ROWS: &str = "LARDER_TEST_STORM_ROWS";
 /// What is in the columns of these rows, which are as wide.
-const TAG_COLUMNS: [&str; 7] = [
+const TAG_COLUMNS: [&str; 8] = [
     "store",
     "operations",
     "hits",
+    "local",
     "invalidations",
     "lost",
     "violations",
     "joined",
 ];
+
+/// The models of the protocol, which the suite has in a narrower form; one at a time, for their states need memory.
+const MODELS: &[&str] = &[
+    "test",
+    "--release",
+    "-p",
+    "larder",
+    "--all-features",
+    "--test",
+    "load_model",
+    "--test",
+    "l1_model",
+    "--",
+    "--nocapture",
+    "--test-threads=1",
+];
+const WIDE_MODELS: (&str, &str) = ("LARDER_TEST_WIDE_MODELS", "1");
+
+/// The storms of local tiers and shared loads, which the suite has in a short form.
+const COHERENCE: &[&str] = &[
+    "test",
+    "--release",
+    "-p",
+    "larder",
+    "--all-features",
+    "--test",
+    "coherence_storms",
+    "--",
+    "--nocapture",
+    "--test-threads=1",
+];
+const COHERENCE_TRIALS: (&str, &str) = ("LARDER_TEST_COHERENCE_TRIALS", "10000");
 
 /// Tests of the suite that last for as long as the variable says.
 const STORMS: &[&str] = &[
@@ -67,7 +104,7 @@ const STORMS: &[&str] = &[
 const STORM_S: (&str, &str) = ("LARDER_TEST_STORM_S", "120");
 
 /// Runs the soak tests whose name contains the argument, or all of them; `storms` are the long forms of tests that stop
-/// processes, `tags` those of the tests of tags.
+/// processes, `tags` those of the tests of tags, `coherence` those of local tiers and shared loads, and of the models of both.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if args.len() > 1 || args.iter().any(|arg| arg.starts_with('-')) {
         return Err(Usage("expected at most one name".to_owned()).into());
@@ -78,42 +115,77 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let fleet = servers::provide(servers::registered())?;
     let mut counts = Counts::default();
     let is_wanted = |name: &str| args.is_empty() || args == [name];
-    if args != ["storms"] && args != ["tags"] {
+    let storms = ["storms", "tags", "coherence"];
+    if !args.iter().any(|name| storms.contains(&name.as_str())) {
         let mut command = workspace::cargo(CARGO_TEST);
         fleet.equip(command.args(["--", "--ignored", "--nocapture"]).args(args));
         counts += stage::run(command, Runner::Libtest)?;
     }
     if is_wanted("storms") {
         let mut command = workspace::cargo(STORMS);
-        fleet.equip(command.env(STORM_S.0, STORM_S.1));
+        fleet.equip(amount(&mut command, STORM_S));
         counts += stage::run(command, Runner::Libtest)?;
     }
     if is_wanted("tags") {
         counts += tags(&fleet)?;
     }
+    if is_wanted("coherence") {
+        counts += coherence(&fleet)?;
+    }
     drop(fleet);
+    if is_wanted("coherence") {
+        let mut command = workspace::cargo(MODELS);
+        command.env(WIDE_MODELS.0, WIDE_MODELS.1);
+        counts += stage::run(command, Runner::Libtest)?;
+    }
     Ok(test::conclude(counts))
+}
+
+/// Says how long tests are, unless the environment does.
+fn amount<'a>(command: &'a mut Command, (name, usual): (&str, &str)) -> &'a mut Command {
+    if std::env::var_os(name).is_none() {
+        command.env(name, usual);
+    }
+    command
 }
 
 /// Runs the long form of the tests of tags, and prints a table of what each came to.
 fn tags(fleet: &Fleet) -> Result<Counts> {
+    tag_storms(fleet, &["--skip", TIERS])
+}
+
+/// Runs the storms of tags that these arguments choose.
+fn tag_storms(fleet: &Fleet, chosen: &[&str]) -> Result<Counts> {
     let rows = tempfile::NamedTempFile::new()?;
     let mut command = workspace::cargo(TAGS);
-    fleet.equip(command.env(TAG_OPERATIONS.0, TAG_OPERATIONS.1));
-    command.env(TAG_ROWS, rows.path());
+    fleet.equip(amount(command.args(chosen), TAG_OPERATIONS));
+    command.env(ROWS, rows.path());
     let counts = stage::run(command, Runner::Libtest)?;
     let [
         store,
         operations,
         hits,
+        local,
         invalidations,
         lost,
         violations,
         joined,
     ] = TAG_COLUMNS;
     println!(
-        "{store:<28} {operations:>10} {hits:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
+        "{store:<28} {operations:>10} {hits:>10} {local:>10} {invalidations:>13} {lost:>9} {violations:>10} {joined:>9}"
     );
+    print!("{}", std::fs::read_to_string(rows.path())?);
+    Ok(counts)
+}
+
+/// Runs the long form of the storms of local tiers and shared loads, and prints a row for each.
+fn coherence(fleet: &Fleet) -> Result<Counts> {
+    let mut counts = tag_storms(fleet, &[TIERS])?;
+    let rows = tempfile::NamedTempFile::new()?;
+    let mut command = workspace::cargo(COHERENCE);
+    fleet.equip(amount(&mut command, COHERENCE_TRIALS));
+    command.env(ROWS, rows.path());
+    counts += stage::run(command, Runner::Libtest)?;
     print!("{}", std::fs::read_to_string(rows.path())?);
     Ok(counts)
 }

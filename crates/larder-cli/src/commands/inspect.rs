@@ -64,6 +64,11 @@ pub(super) fn header(entry: &Inspection) -> Vec<(&'static str, String)> {
         none if none.is_empty() => "-".to_owned(),
         some => escape::text(some.as_bytes()),
     };
+    let stale_for = entry.stale_for_ms.map_or_else(
+        || "-".to_owned(),
+        |ms| format_duration(Duration::from_millis(ms)),
+    );
+    let load = Duration::from_millis(entry.load_ms.into());
     vec![
         ("kind", entry.kind.to_owned()),
         ("encoding", entry.encoding.to_owned()),
@@ -72,6 +77,8 @@ pub(super) fn header(entry: &Inspection) -> Vec<(&'static str, String)> {
         ("age", format_duration(Duration::from_millis(entry.age_ms))),
         ("ttl", time(entry.ttl_ms)),
         ("left", time(entry.left_ms)),
+        ("stale for", stale_for),
+        ("load took", format_duration(load)),
         ("schema", entry.schema.to_string()),
         ("tags", tags),
         ("stored", table::bytes(entry.stored_bytes)),

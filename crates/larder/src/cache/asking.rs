@@ -18,6 +18,8 @@ use super::flight::{Depends, Entered, Outcome, Pilot, Waiter};
 use super::fly::Flown;
 use super::freshness;
 use super::loader::LoadContext;
+use super::memo::Noted;
+use super::nesting;
 use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
@@ -42,7 +44,39 @@ enum State {
 }
 
 impl Inner {
+    /// Returns the value of the memo or of the local tier, else reads or loads it.
     pub(super) async fn remember<F, Fut, V, E>(
+        self: &Arc<Self>,
+        key: &KeyRef<'_>,
+        loader: F,
+        options: LoadOptions,
+    ) -> Result<Served<V>, RememberError<E>>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let view = options.view();
+        let memo = self.memo();
+        let noted = memo.as_ref();
+        let noted = noted.and_then(|memo| memo.get::<V>(key.as_bytes(), view));
+        if let Some(Noted(Some(value))) = noted {
+            return Ok(fresh(value));
+        }
+        if let Some(value) = self.local_hit::<V>(key.as_bytes(), view) {
+            return Ok(fresh(value));
+        }
+        let version = memo.as_ref().map(|memo| memo.version());
+        let served = self.remember_within(key, loader, options).await?;
+        if let (Some(memo), Some(version)) = (memo, version) {
+            memo.note(key.as_bytes(), view, Some(&served.value), version);
+        }
+        Ok(served)
+    }
+
+    /// Reads or loads a value within the time that the call has.
+    async fn remember_within<F, Fut, V, E>(
         self: &Arc<Self>,
         key: &KeyRef<'_>,
         loader: F,
@@ -117,6 +151,7 @@ impl Inner {
             let entered = self.enter::<V, E>(key.as_bytes(), &options, &depends, since);
             match entered.await? {
                 Entered::Leads(pilot, waiter) => {
+                    let _waiting = nesting::wait_for(waiter.id())?;
                     let (inner, key) = (Arc::clone(self), key.to_key()?);
                     let flown = Flown::default();
                     tokio::spawn(
@@ -125,6 +160,7 @@ impl Inner {
                     return landed(waiter.outcome().await);
                 }
                 Entered::Joins(waiter) => {
+                    let _waiting = nesting::wait_for(waiter.id())?;
                     self.counters.count(Counter::Joined);
                     match waiter.outcome().await {
                         Ok(Some(value)) => return Ok(fresh(value)),
@@ -137,7 +173,7 @@ impl Inner {
     }
 
     /// Completes the options of a call, and checks them.
-    fn check(&self, options: &mut LoadOptions) -> Result<()> {
+    pub(super) fn check(&self, options: &mut LoadOptions) -> Result<()> {
         let ttl_ms = options.write.ttl_ms(self.default_ttl)?;
         options.stampede.check()?;
         check_limits(options)?;
@@ -240,6 +276,8 @@ impl Inner {
             return None;
         }
         let pilot = self.lead_over::<V, E>(&key, options.write.schema, depends)?;
+        // Nobody waits for it yet, and it for nobody.
+        let _waiting = nesting::wait_for(pilot.id()).ok()?;
         let limit = options.soft_timeout.unwrap_or(Duration::MAX);
         let (tell, told) = oneshot::channel();
         let (inner, mut flown) = (Arc::clone(self), Flown::over(found));
@@ -321,7 +359,7 @@ impl Inner {
     }
 
     /// Refuses tags where they are switched off: to load every time instead would go unnoticed.
-    pub(super) fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
+    fn refuse_tags_that_are_off(&self, options: &LoadOptions) -> Result<()> {
         if self.tagging || options.tags.registers()?.is_empty() {
             return Ok(());
         }

@@ -156,7 +156,7 @@ where
     V: Value,
     E: Send + Sync + 'static,
 {
-    match cache.local_hit::<V>(key.as_bytes()) {
+    match cache.inner.quick_hit::<V>(key.as_bytes(), cache.view()) {
         Some(value) => MaybeReady::ready(Ok(V::clone(&value))),
         None => remember(key).into_future(),
     }

@@ -16,6 +16,7 @@ use super::history::History;
 use super::inflight::Inflight;
 use super::loading::LEARNT_KEYS;
 use super::local::{Local, Tier};
+use super::memo::Memos;
 use super::settle::Settler;
 use super::stampede::Stampede;
 use super::stats::Counters;
@@ -148,7 +149,7 @@ impl Builder {
         self
     }
 
-    /// How long after its TTL a value that `remember` loaded may be served, unless a call says otherwise; see
+    /// How long after its TTL a value that `remember` or `remember_many` loaded may be served, unless a call says otherwise; see
     /// [`Remember::stale_for`](super::Remember::stale_for). More than zero; default not at all. Values without a TTL need
     /// none.
     pub fn stale_for(mut self, grace: Duration) -> Self {
@@ -221,6 +222,7 @@ impl Builder {
             tokens: quick_cache::sync::Cache::new(SEEN_TOKENS),
             stale_for: self.stale_for,
             background: Background::new(),
+            memos: Memos::default(),
             place: (self.prefix, self.version),
             inflight: Inflight::new(),
             flights: Arc::new(Flights::new()),

@@ -120,7 +120,7 @@ impl Inner {
         let news = journal.poll().await;
         let notes = || news.iter().flatten().flatten();
         if notes().any(|note| *note == Note::All) {
-            self.inflight.doom_all(|| tier.drop_all());
+            self.inflight.hear_of_all(|| tier.drop_all());
         }
         self.apply(tier, notes());
         for (part, news) in news.iter().enumerate() {
@@ -139,15 +139,18 @@ impl Inner {
         for note in notes {
             match note {
                 Note::Register(register) => registers.push(register),
-                // Of several changes of a key the last one tells what the store holds.
                 Note::Key { key, write_id } => {
-                    changed.insert(key.as_bytes(), *write_id);
+                    let known = changed.entry(key.as_bytes()).or_insert(*write_id);
+                    if *known != *write_id {
+                        // Notes may be in another order than the changes: it is not known which entry there is.
+                        *known = 0;
+                    }
                 }
                 Note::All => {}
             }
         }
         if !registers.is_empty() {
-            self.inflight.doom_all(|| {
+            self.inflight.hear_of_all(|| {
                 for register in registers {
                     tier.invalidate(register);
                 }
@@ -155,7 +158,51 @@ impl Inner {
         }
         for (key, write_id) in changed {
             self.inflight
-                .change_now(key, || tier.remove_unless(key, write_id));
+                .hear(key, || tier.remove_unless(key, write_id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Key;
+    use crate::store::Entry;
+    use crate::{Cache, Local, MemoryStore, envelope};
+
+    /// Returns a cache with a copy of a key, and the write id of its entry.
+    async fn cache_with_copy() -> (Cache, u64) {
+        let cache = Cache::builder(MemoryStore::new()).local(Local::capacity_bytes(1 << 16));
+        let cache = cache.build().unwrap();
+        cache.set("k", &1_u32).await.unwrap();
+        let entry: Option<Entry> = cache.inner.fetch(b"k").await.unwrap();
+        let write_id = envelope::write_id(&entry.unwrap().value);
+        (cache, write_id)
+    }
+
+    /// Applies notes that say which write ids the key holds; returns whether the copy is still there.
+    fn keeps_copy(cache: &Cache, write_ids: &[u64]) -> bool {
+        let tier = cache.inner.local.as_ref().unwrap();
+        let note = |write_id: &u64| Note::Key {
+            key: Key::from(&b"k"[..]),
+            write_id: *write_id,
+        };
+        let notes: Vec<_> = write_ids.iter().map(note).collect();
+        cache.inner.apply(tier, notes.iter());
+        let now_ms = cache.inner.clock.monotonic_ms();
+        tier.get::<u32>(b"k", 0, now_ms).is_some()
+    }
+
+    #[tokio::test]
+    async fn a_copy_stays_only_if_no_note_tells_of_another_entry() {
+        let (cache, own) = cache_with_copy().await;
+        assert!(keeps_copy(&cache, &[own]));
+        assert!(keeps_copy(&cache, &[own, own]));
+        // Made before the other entry, but noted after it.
+        assert!(!keeps_copy(&cache, &[own ^ 1, own]));
+        let (cache, own) = cache_with_copy().await;
+        assert!(!keeps_copy(&cache, &[own, 0]));
+        let (cache, own) = cache_with_copy().await;
+        assert!(!keeps_copy(&cache, &[own, own ^ 1, own]));
     }
 }

@@ -15,6 +15,7 @@ use quick_cache::DefaultHashBuilder;
 use tokio::sync::{Notify, SetOnce, watch};
 
 use super::loading::Claim;
+use super::nesting::LoadId;
 use super::remember::RememberError;
 use crate::error::{Error, ErrorKind};
 use crate::tag::{Register, Selector};
@@ -76,6 +77,7 @@ pub(super) struct Flights {
 /// One load.
 #[derive(Debug)]
 pub(super) struct Flight<V, E> {
+    id: LoadId,
     state: Mutex<FlightState<V, E>>,
     landed: Notify,
     standing: Arc<Standing>,
@@ -238,6 +240,7 @@ impl Flights {
             outcome: None,
         };
         let flight = Arc::new(Flight {
+            id: LoadId::new(key),
             state: Mutex::new(state),
             landed: Notify::new(),
             standing: Arc::default(),
@@ -404,6 +407,11 @@ impl<V, E> Waiter<V, E> {
         }
     }
 
+    /// Returns which load it waits for.
+    pub(super) fn id(&self) -> &LoadId {
+        &self.0.id
+    }
+
     /// Returns whether a call that began at `since` may take the value without asking anybody.
     pub(super) fn is_open_to(&self, since: u64) -> bool {
         self.0.standing.is_open_to(since)
@@ -440,6 +448,10 @@ pub(super) struct Pilot<V: 'static, E: 'static> {
 impl<V: 'static, E: 'static> Pilot<V, E> {
     pub(super) fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    pub(super) fn id(&self) -> &LoadId {
+        &self.flight.id
     }
 
     /// Returns whether this process has no other flight of the key: of another type, or another schema version.
@@ -504,98 +516,4 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Test = Flight<u32, String>;
-
-    fn enter(flights: &Arc<Flights>) -> Entered<u32, String> {
-        let depends = Depends::On([Register::new(b'=', b"t")].into());
-        flights.enter(b"k", 0, (&depends, false)).unwrap()
-    }
-
-    fn is_idle(flights: &Flights) -> bool {
-        flights.is_idle() && flights.shards.iter().all(|shard| lock(shard).is_empty())
-    }
-
-    #[tokio::test]
-    async fn everybody_who_waits_gets_the_outcome_and_the_slot_is_freed() {
-        let flights = Arc::new(Flights::new());
-        let Entered::Leads(pilot, first) = enter(&flights) else {
-            panic!("the first one leads")
-        };
-        let Entered::Joins(second) = enter(&flights) else {
-            panic!("the second one joins")
-        };
-        pilot.land(Ok(Some(Arc::new(7))));
-        assert!(is_idle(&flights));
-        assert_eq!(second.outcome().await.unwrap(), Some(Arc::new(7)));
-        let last = first.outcome().await.unwrap().unwrap();
-        assert_eq!(Arc::try_unwrap(last), Ok(7));
-    }
-
-    #[tokio::test]
-    async fn a_dropped_pilot_is_an_error_for_all_and_leaks_nothing() {
-        let flights = Arc::new(Flights::new());
-        let Entered::Leads(pilot, first) = enter(&flights) else {
-            panic!("the first one leads")
-        };
-        drop(pilot);
-        let Err(RememberError::Cache(error)) = first.outcome().await else {
-            panic!("an error")
-        };
-        assert_eq!(error.kind(), ErrorKind::Load);
-        assert!(is_idle(&flights));
-    }
-
-    #[tokio::test]
-    async fn a_forgotten_flight_cannot_be_joined_and_does_not_remove_its_successor() {
-        let flights = Arc::new(Flights::new());
-        let Entered::Leads(old, waiter) = enter(&flights) else {
-            panic!("the first one leads")
-        };
-        flights.forget(b"k");
-        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-        let Entered::Leads(new, _waits) = enter(&flights) else {
-            panic!("a new one leads")
-        };
-        old.land(Ok(None));
-        assert!(flights.is_joinable::<u32, String>(b"k", 0));
-        assert_eq!(waiter.outcome().await.unwrap(), None);
-        drop(new);
-        assert!(is_idle(&flights));
-    }
-
-    #[tokio::test]
-    async fn only_flights_that_depend_on_a_register_are_forgotten_for_it() {
-        let flights = Arc::new(Flights::new());
-        let Entered::Leads(_pilot, _waits) = enter(&flights) else {
-            panic!("the first one leads")
-        };
-        let means = |tag| [Selector::parse(tag).unwrap()];
-        flights.forget_depending(&means("other"));
-        assert!(flights.is_joinable::<u32, String>(b"k", 0));
-        flights.forget_depending(&means("[st]"));
-        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-        let unknown = flights.enter::<u32, String>(b"k", 0, (&Depends::Unknown, false));
-        let Ok(Entered::Leads(_pilot, _waits)) = unknown else {
-            panic!("a new one leads")
-        };
-        flights.forget_depending(&means("other"));
-        assert!(!flights.is_joinable::<u32, String>(b"k", 0));
-    }
-
-    #[test]
-    fn waiters_are_bounded() {
-        let state = FlightState {
-            waiters: MAX_WAITERS,
-            outcome: None,
-        };
-        let flight: Arc<Test> = Arc::new(Flight {
-            state: Mutex::new(state),
-            landed: Notify::new(),
-            standing: Arc::default(),
-        });
-        assert_eq!(flight.join().err().unwrap().kind(), ErrorKind::Overloaded);
-    }
-}
+mod tests;

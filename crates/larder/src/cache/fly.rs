@@ -14,6 +14,7 @@ use super::flight::{Outcome, Pilot};
 use super::landing::{Loaded, Ready};
 use super::loader::{Decisions, LoadContext, is_none, panic_text, run_loader};
 use super::loading::{Begun, Loading};
+use super::nesting;
 use super::read::Found;
 use super::remember::LoadOptions;
 use super::stats::Counter;
@@ -119,10 +120,11 @@ impl Inner {
         let decisions = context.clone();
         self.count_load(&flown);
         let began = Instant::now();
-        let load = run_loader(async move { loader(context).await });
+        let own = vec![pilot.id().clone()];
+        let load = nesting::within(own, run_loader(async move { loader(context).await }));
         let loaded = self.renewing(vec![(key, &loading)], &options, load).await;
         let decisions = decisions.decisions();
-        options.write.cost_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        options.write.cost_ms = elapsed_ms(began);
         let loaded: Outcome<V, E> = loaded.and_then(|value| {
             tag::registers(&decisions.tags)?;
             Ok(Some(Arc::new(value)))
@@ -286,4 +288,9 @@ impl Inner {
         self.counters.count(Counter::WriteError);
         tracing::warn!(cache = %self.name, %error, "a loaded value could not be stored");
     }
+}
+
+/// Returns whole milliseconds, as a header keeps them.
+pub(super) fn elapsed_ms(began: Instant) -> u32 {
+    u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX)
 }

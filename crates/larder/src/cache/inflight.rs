@@ -6,6 +6,9 @@
 //! load that is being written holds a **commit**; a change waits for the commits of its key, so that it is
 //! the later of the two in the store as well. A **flush** (`clear`) is a change of all keys.
 //!
+//! **News** of changes that the store has been through, by others or by tag, only keeps reads and loads out of the local
+//! tier: which loads they overtake is for the store to judge, and most reload what has just changed.
+//!
 //! ```text
 //! reader:  mark ---- read ------------- insert if clean      loader: mark -- load -- commit -- write -- end
 //! writer:        change -- store ok -- remove from L1 -- end         change: waits ................ store
@@ -36,6 +39,8 @@ pub(crate) struct Inflight {
     activity: AtomicU64,
     /// Counts begun and ended flushes.
     epoch: AtomicU64,
+    /// Counts news of no key in particular.
+    news: AtomicU64,
     flushes: AtomicU64,
     commits: AtomicU64,
     commit_ended: Notify,
@@ -51,6 +56,15 @@ struct State {
     commits: u32,
     /// Counts begun and ended changes.
     version: u64,
+    /// Counts news of this key.
+    news: u64,
+}
+
+/// All news that may concern a key, as counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct News {
+    of_key: u64,
+    of_all: u64,
 }
 
 impl Inflight {
@@ -60,6 +74,7 @@ impl Inflight {
             hasher: DefaultHashBuilder::default(),
             activity: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            news: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             commit_ended: Notify::new(),
@@ -85,6 +100,7 @@ impl Inflight {
             key: key.into(),
             version,
             epoch,
+            news: self.news(state),
             since_ms: now_ms,
         }
     }
@@ -92,19 +108,19 @@ impl Inflight {
     /// Begins a change of a key, and waits until no load of it is being written.
     pub(crate) async fn change<'a>(&'a self, key: &[u8]) -> Change<'a> {
         self.activity.fetch_add(BEGIN, SeqCst);
-        let version = {
+        let change = {
             let mut shard = self.shard(key);
             let state = shard.entry(key.into()).or_default();
             state.holders += 1;
             state.changes += 1;
             state.version += 1;
-            state.version
-        };
-        let change = Change {
-            inflight: self,
-            key: key.into(),
-            version,
-            epoch: self.epoch.load(SeqCst),
+            Change {
+                inflight: self,
+                key: key.into(),
+                version: state.version,
+                epoch: self.epoch.load(SeqCst),
+                news: self.news(state),
+            }
         };
         self.wait_until(|| {
             self.shard(key)
@@ -151,11 +167,29 @@ impl Inflight {
         apply()
     }
 
-    /// Makes a change of no key in particular that needs no waiting: what is under way is not inserted, and `apply` runs after
-    /// every insertion that was allowed before.
-    pub(crate) fn doom_all(&self, apply: impl FnOnce()) {
-        self.epoch.fetch_add(1, SeqCst);
+    /// Applies news of a key: what is under way for it is not inserted, and nothing is while `apply` runs.
+    pub(crate) fn hear<T>(&self, key: &[u8], apply: impl FnOnce() -> T) -> T {
+        let mut shard = self.shard(key);
+        if !shard.is_empty()
+            && let Some(state) = shard.get_mut(key)
+        {
+            state.news += 1;
+        }
+        apply()
+    }
+
+    /// Applies news of no key in particular: what is under way is not inserted, and `apply` runs after every insertion that
+    /// was allowed before.
+    pub(crate) fn hear_of_all(&self, apply: impl FnOnce()) {
+        self.news.fetch_add(1, SeqCst);
         self.settle(apply);
+    }
+
+    fn news(&self, state: &State) -> News {
+        News {
+            of_key: state.news,
+            of_all: self.news.load(SeqCst),
+        }
     }
 
     fn settle(&self, apply: impl FnOnce()) {
@@ -205,6 +239,7 @@ pub(crate) struct Marker<'a> {
     /// The version at the start; `None` when a change was going on already.
     version: Option<u64>,
     epoch: u64,
+    news: News,
     since_ms: u64,
 }
 
@@ -214,13 +249,13 @@ impl Marker<'_> {
         self.since_ms
     }
 
-    /// Runs `insert` if nothing changed the key since the marker was set, and nothing can while it runs.
+    /// Runs `insert` if nothing changed the key since the marker was set, nor was there news of such a change, and nothing
+    /// can while it runs.
     pub(crate) fn if_clean(&self, insert: impl FnOnce()) {
         let shard = self.inflight.shard(&self.key);
-        if shard
-            .get(&self.key)
-            .is_some_and(|state| self.inflight.is_clean(state, self))
-        {
+        if shard.get(&self.key).is_some_and(|state| {
+            self.inflight.is_clean(state, self) && self.inflight.news(state) == self.news
+        }) {
             insert();
         }
     }
@@ -287,16 +322,19 @@ pub(crate) struct Change<'a> {
     key: Box<[u8]>,
     version: u64,
     epoch: u64,
+    news: News,
 }
 
 impl Change<'_> {
-    /// Ends the change: `remove` runs always; `insert` after it, if no other change overlapped this one.
+    /// Ends the change: `remove` runs always; `insert` after it, if no other change overlapped this one, nor any news.
     pub(crate) fn finish(self, remove: impl FnOnce(), insert: impl FnOnce()) {
         let shard = self.inflight.shard(&self.key);
         remove();
-        let alone = shard
-            .get(&self.key)
-            .is_some_and(|state| state.changes == 1 && state.version == self.version);
+        let alone = shard.get(&self.key).is_some_and(|state| {
+            state.changes == 1
+                && state.version == self.version
+                && self.inflight.news(state) == self.news
+        });
         let unflushed = self.inflight.flushes.load(SeqCst) == 0
             && self.inflight.epoch.load(SeqCst) == self.epoch;
         if alone && unflushed {
@@ -388,6 +426,22 @@ mod tests {
         assert!(inflight.quiet().is_none());
         drop(marker);
         assert!(inflight.quiet().is_some() && !inflight.is_quiet_since(quiet));
+    }
+
+    #[tokio::test]
+    async fn news_keeps_out_of_the_tier_and_stops_no_commit() {
+        let inflight = Inflight::new();
+        let (one, other) = (inflight.mark(b"k", 0), inflight.mark(b"other", 0));
+        let change = inflight.change(b"changed").await;
+        inflight.hear(b"k", || ());
+        assert!(!one.is_clean() && one.commit().is_some());
+        assert!(other.is_clean());
+        inflight.hear_of_all(|| ());
+        assert!(!other.is_clean() && other.commit().is_some());
+        let mut inserted = false;
+        change.finish(|| (), || inserted = true);
+        assert!(!inserted);
+        assert!(inflight.mark(b"k", 0).is_clean());
     }
 
     #[tokio::test]

@@ -221,6 +221,7 @@ impl Inner {
     ) -> Result<(Vec<bool>, usize)> {
         // For those who ask from now on.
         self.flights.forget_depending(selectors);
+        self.empty_memo();
         // And when the store has heard of it, for those who began a load, or made a copy, before.
         let _change = TagChange {
             inner: self,

@@ -36,6 +36,8 @@ mod listing;
 mod loader;
 mod loading;
 mod local;
+mod memo;
+mod nesting;
 mod ordered;
 mod put;
 mod raw;
@@ -90,6 +92,7 @@ use self::groups::Groups;
 use self::history::History;
 use self::inflight::Inflight;
 use self::local::Tier;
+use self::memo::Memos;
 use self::stats::{Counter, Counters};
 use crate::clock::Clock;
 use crate::codec::{Codec, Compression};
@@ -152,6 +155,7 @@ struct Inner {
     stampede: Stampede,
     stale_for: Option<Duration>,
     background: Background,
+    memos: Memos,
     /// Whether tags are switched on.
     tagging: bool,
     groups: Groups,
@@ -258,6 +262,7 @@ impl Inner {
     /// Begins a change of a key: loads under way are forgotten, and doomed.
     async fn change(&self, key: &[u8]) -> KeyChange<'_> {
         self.flights.forget(key);
+        self.empty_memo();
         let change = self.inflight.change(key).await;
         KeyChange {
             inner: self,
@@ -270,6 +275,7 @@ impl Inner {
     /// Begins a change of all keys, as [`Inner::change`] does of one.
     async fn change_all(&self) -> AllChange<'_> {
         self.flights.forget_all();
+        self.empty_memo();
         let flush = self.inflight.flush().await;
         AllChange { inner: self, flush }
     }
@@ -308,6 +314,7 @@ impl KeyChange<'_> {
         let Some(change) = self.change.take() else {
             return;
         };
+        self.inner.empty_memo();
         let tier = self.inner.local.as_ref();
         let remove = || {
             if let Some(tier) = tier {
@@ -343,9 +350,10 @@ impl Drop for TagChange<'_> {
         if let Some(tier) = &inner.local {
             inner
                 .inflight
-                .doom_all(|| tier.invalidate_selected(selectors));
+                .hear_of_all(|| tier.invalidate_selected(selectors));
         }
         inner.flights.forget_depending(selectors);
+        inner.empty_memo();
     }
 }
 
@@ -357,6 +365,7 @@ struct AllChange<'a> {
 
 impl Drop for AllChange<'_> {
     fn drop(&mut self) {
+        self.inner.empty_memo();
         self.flush.settle(|| {
             if let Some(tier) = &self.inner.local {
                 tier.clear();

@@ -248,6 +248,7 @@ impl Inner {
     /// A load counts itself as active, then looks into the tier, then loads. Either it finds this value there, or it
     /// looked before the insertion, under the slot's lock; then the second look here sees that it began.
     pub(super) fn set_local_only(&self, key: &[u8], prepared: Prepared) {
+        self.empty_memo();
         let quiet = self.inflight.quiet();
         let (Some(quiet), true) = (quiet, self.flights.is_idle()) else {
             self.set_local_if(key, prepared, || true);
@@ -280,6 +281,7 @@ impl Inner {
         let (Some(tier), Some(value)) = (&self.local, prepared.local) else {
             return false;
         };
+        self.empty_memo();
         let life = (prepared.ttl_ms, prepared.ttl_ms);
         let applied = self.inflight.change_now(key, || {
             let holds = condition();
@@ -319,6 +321,7 @@ impl Inner {
 
     pub(super) async fn expire(self: &Arc<Self>, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
         if let Some(tier) = self.only_tier() {
+            self.empty_memo();
             return Ok(tier.expire(key, ttl_ms, self.clock.monotonic_ms()));
         }
         let change = self.change(key).await;

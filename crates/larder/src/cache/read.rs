@@ -34,14 +34,11 @@ impl Cache {
         V: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
+        if let Some(value) = self.inner.quick_hit::<V>(key.as_bytes(), self.view()) {
             return Ok(Some(V::clone(&value)));
         }
-        let slow = Box::pin(
-            self.inner
-                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
-        );
-        Ok(slow.await?.map(|found| Arc::unwrap_or_clone(found.value)))
+        let slow = Box::pin(self.inner.read_known::<V>(&key, self.view()));
+        Ok(slow.await?.map(Arc::unwrap_or_clone))
     }
 
     /// Returns the value shared, without a clone: with a local tier, the very value that others hold.
@@ -53,14 +50,10 @@ impl Cache {
         V: DeserializeOwned + Send + Sync + 'static,
     {
         let key = key.into();
-        if let Some(value) = self.local_hit::<V>(key.as_bytes()) {
+        if let Some(value) = self.inner.quick_hit::<V>(key.as_bytes(), self.view()) {
             return Ok(Some(value));
         }
-        let slow = Box::pin(
-            self.inner
-                .read_shared::<V>(&key, Wanted::fresh(self.schema)),
-        );
-        Ok(slow.await?.map(|found| found.value))
+        Box::pin(self.inner.read_known::<V>(&key, self.view())).await
     }
 
     /// Returns one result per key, same order. Cost: one round trip for all keys that the local tier lacks.
@@ -78,9 +71,7 @@ impl Cache {
             .into_iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
-        let found = self
-            .inner
-            .read_many::<V>(&keys, self.schema, self.at_least_ms);
+        let found = self.inner.read_many::<V>(&keys, self.view());
         let found = Box::pin(found).await?;
         let value = |found: Found<V>| Arc::unwrap_or_clone(found.value);
         Ok(found.into_iter().map(|found| found.map(value)).collect())
@@ -118,29 +109,34 @@ impl Cache {
     }
 }
 
+/// Which values a handle wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct View {
+    pub(super) schema: u32,
+    /// See [`Cache::at_least`]; 0: any.
+    pub(super) at_least_ms: u64,
+}
+
 impl Cache {
-    /// Returns the local value of this type, if it is new enough for this handle.
     #[inline(always)]
-    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<V>> {
-        self.inner.local_hit(key, self.schema, self.at_least_ms)
+    pub(super) fn view(&self) -> View {
+        View {
+            schema: self.schema,
+            at_least_ms: self.at_least_ms,
+        }
     }
 }
 
 impl Inner {
     /// Returns the local value of this type and schema version, and counts the hit.
     #[inline(always)]
-    pub(super) fn local_hit<V: Any + Send + Sync>(
-        &self,
-        key: &[u8],
-        schema: u32,
-        at_least_ms: u64,
-    ) -> Option<Arc<V>> {
+    pub(super) fn local_hit<V: Any + Send + Sync>(&self, key: &[u8], view: View) -> Option<Arc<V>> {
         let tier = self.local.as_ref()?;
         let now_ms = self.clock.monotonic_ms();
-        if at_least_ms > 0 && !tier.is_caught_up(key, at_least_ms, now_ms) {
+        if view.at_least_ms > 0 && !tier.is_caught_up(key, view.at_least_ms, now_ms) {
             return None;
         }
-        let value = tier.get::<V>(key, schema, now_ms)?;
+        let value = tier.get::<V>(key, view.schema, now_ms)?;
         self.counters.count(Counter::LocalHit);
         Some(value)
     }
@@ -151,6 +147,15 @@ impl Inner {
         if let Some(tier) = &self.local {
             self.follower.ensure(self, tier).await;
         }
+    }
+
+    /// As [`Inner::local_hit`], unless a memo may know better.
+    #[inline(always)]
+    pub(super) fn quick_hit<V: Any + Send + Sync>(&self, key: &[u8], view: View) -> Option<Arc<V>> {
+        if self.memos.are_live() {
+            return None;
+        }
+        self.local_hit(key, view)
     }
 
     /// Watches a key from now on, see [`Inflight::mark`](super::inflight::Inflight::mark).
@@ -168,6 +173,23 @@ impl Inner {
     pub(super) async fn look_up(&self, key: &[u8]) -> Result<Read> {
         let read = self.store.read_many(&self.namespace, &[key]).await?.pop();
         Ok(read.unwrap_or(Read::Absent))
+    }
+
+    /// Reads a value, unless the memo knows it.
+    async fn read_known<V>(self: &Arc<Self>, key: &KeyRef<'_>, view: View) -> Result<Option<Arc<V>>>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let read = async {
+            if let Some(value) = self.local_hit::<V>(key.as_bytes(), view) {
+                return Ok(Some(value));
+            }
+            let found = self
+                .read_shared::<V>(key, Wanted::fresh(view.schema))
+                .await?;
+            Ok(found.map(|found| found.value))
+        };
+        self.known_or(key.as_bytes(), view, read).await
     }
 
     /// As [`Inner::found`], of an entry that has not outlived its TTL.
@@ -201,16 +223,12 @@ impl Inner {
     pub(super) async fn read_many<V>(
         self: &Arc<Self>,
         keys: &[Key],
-        schema: u32,
-        at_least_ms: u64,
+        view: View,
     ) -> Result<Vec<Option<Found<V>>>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let local = |key: &Key| {
-            self.local_hit::<V>(key.as_bytes(), schema, at_least_ms)
-                .map(Found::fresh)
-        };
+        let local = |key: &Key| self.local_hit::<V>(key.as_bytes(), view).map(Found::fresh);
         let mut values: Vec<_> = keys.iter().map(local).collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|index| values[*index].is_none())
@@ -235,7 +253,7 @@ impl Inner {
             }
         };
         for ((index, read), marker) in missing.iter().zip(reads).zip(&markers) {
-            let (key, wanted) = (keys[*index].as_bytes(), Wanted::fresh(schema));
+            let (key, wanted) = (keys[*index].as_bytes(), Wanted::fresh(view.schema));
             values[*index] = self.accept(key, read, wanted, marker.as_ref())?;
         }
         Ok(values)

@@ -13,6 +13,7 @@ use super::Cache;
 use super::flight::Depends;
 use super::freshness::Wanted;
 use super::loader::LoadContext;
+use super::read::View;
 use super::ready::MaybeReady;
 use super::stampede::Stampede;
 use super::tags::Tags;
@@ -93,14 +94,15 @@ impl Cache {
     /// A value that cannot be stored is returned, and the failure counted. A stale one, see [`Cache::mark_stale_tags`], is
     /// returned at once and loaded anew in the background.
     ///
-    /// Needs a tokio runtime. A loader that asks for its own key waits for itself, without end.
+    /// Needs a tokio runtime. A loader that asks for its own key, be it by way of other loaders, gets an error instead of waiting for
+    /// itself; what it asks for in tasks of its own is not seen, and waits until a `hard_timeout`.
     ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
     /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
     ///
     /// # Errors
-    /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic;
-    /// `Overloaded`: 100,000 wait already.
+    /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic, and
+    /// for a loader that waits for itself; `Timeout`: [`Remember::hard_timeout`]; `InvalidArgument`: an option; `Overloaded`: 100,000 wait already.
     ///
     /// # Examples
     /// ```
@@ -190,6 +192,15 @@ impl LoadOptions {
             soft_timeout: None,
             hard_timeout: None,
             at_least_ms: cache.at_least_ms,
+        }
+    }
+
+    /// Returns which values are wanted.
+    #[inline]
+    pub(super) fn view(&self) -> View {
+        View {
+            schema: self.write.schema,
+            at_least_ms: self.at_least_ms,
         }
     }
 
@@ -342,11 +353,7 @@ where
             loader,
             options,
         } = self;
-        if let Some(value) =
-            cache
-                .inner
-                .local_hit::<V>(key.as_bytes(), options.write.schema, options.at_least_ms)
-        {
+        if let Some(value) = cache.inner.quick_hit::<V>(key.as_bytes(), options.view()) {
             return MaybeReady::ready(Ok(V::clone(&value)));
         }
         MaybeReady::slow(async move {
@@ -394,17 +401,6 @@ where
             options,
         } = self.0;
         Box::pin(async move {
-            let local = cache.inner.local_hit::<V>(
-                key.as_bytes(),
-                options.write.schema,
-                options.at_least_ms,
-            );
-            if let Some(value) = local {
-                return Ok(Remembered {
-                    value: V::clone(&value),
-                    is_stale: false,
-                });
-            }
             let served = cache.inner.remember(&key, loader, options).await?;
             Ok(Remembered {
                 value: Arc::unwrap_or_clone(served.value),

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::flight::{Entered, Outcome, Pilot, Waiter};
+use super::fly::elapsed_ms;
 use super::landing::Loaded;
 use super::loader::run_loader;
+use super::nesting;
 use super::read::Found;
 use super::remember::{LoadOptions, RememberError};
 use super::stats::Counter;
@@ -26,7 +29,7 @@ impl Cache {
     ///
     /// The loader gets each missing key once and returns pairs of key and value; `None` stands for a key it returned nothing
     /// for, which is not stored. Keys that another task is loading already are waited for. What is stale, see
-    /// [`Cache::mark_stale_tags`], counts as missing.
+    /// [`Cache::mark_stale_tags`], counts as missing, and so does what is past its TTL.
     ///
     /// Cost: three round trips besides the load.
     ///
@@ -140,7 +143,7 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[K],
         load: F,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) -> Result<Vec<Option<V>>, RememberError<E>>
     where
         K: Clone + Send + Sync + 'static,
@@ -150,19 +153,14 @@ impl Inner {
         V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
     {
-        options.write.ttl_ms(self.default_ttl)?;
-        options.stampede.check()?;
-        self.refuse_tags_that_are_off(&options)?;
+        self.check(&mut options)?;
         let depends = options.depends()?;
         let names = keys
             .iter()
             .map(|key| key.into().to_key())
             .collect::<Result<Vec<_>>>()?;
         let since = self.flights.moment();
-        let schema = options.write.schema;
-        let found = self
-            .read_many::<V>(&names, schema, options.at_least_ms)
-            .await?;
+        let found = self.read_many::<V>(&names, options.view()).await?;
         let fresh = |found: Option<Found<V>>| Some(found.filter(|found| !found.is_marked)?.value);
         let mut values: Vec<_> = found.into_iter().map(fresh).collect();
         let missing = names
@@ -195,6 +193,11 @@ impl Inner {
             };
             waiters.insert(name.clone(), waiter);
         }
+        let waiting: Result<Vec<_>> = waiters
+            .values()
+            .map(|waiter| nesting::wait_for(waiter.id()))
+            .collect();
+        let _waiting = waiting?;
         if !pilots.is_empty() {
             let inner = Arc::clone(self);
             tokio::spawn(async move { inner.fly_many(pilots, asked, load, options).await });
@@ -244,7 +247,7 @@ impl Inner {
         pilots: Vec<Pilot<V, E>>,
         asked: Vec<K>,
         load: F,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) where
         K: Send + 'static,
         F: FnOnce(Vec<K>) -> Fut + Send + 'static,
@@ -280,8 +283,11 @@ impl Inner {
         }
         self.counters.count(Counter::Load);
         let loads = led.iter().map(|(pilot, _, loading)| (pilot.key(), loading));
-        let load = run_loader(async move { load(missing).await });
+        let own = led.iter().map(|(pilot, ..)| pilot.id().clone()).collect();
+        let load = nesting::within(own, run_loader(async move { load(missing).await }));
+        let began = Instant::now();
         let outcome = self.renewing(loads.collect(), &options, load).await;
+        options.write.cost_ms = elapsed_ms(began);
         let mut pairs: Result<_, RememberError<E>> =
             outcome.and_then(|pairs| pairs.map_err(RememberError::Cache));
         if pairs.is_err() {

@@ -1,8 +1,8 @@
 //! What a store tells local copies: which entries and registers have changed.
 //!
-//! A change is noted before it is acknowledged, in the same step as it is made or right after it. Whoever has read all notes
-//! up to a moment knows of every change that was acknowledged before that moment; notes that may be lost count as
-//! [`Note::All`]. Notes of one's own changes come back, too.
+//! A change is noted before it is acknowledged, in the same step as it is made or right after it, never before it: changes that
+//! overlap may be noted in another order. Whoever has read all notes up to a moment knows of every change that was
+//! acknowledged before that moment; notes that may be lost count as [`Note::All`]. Notes of one's own changes come back, too.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// Returns the part of a key.
     fn part_of(&self, key: &[u8]) -> usize;
 
-    /// Returns for each part what has changed since the last call, in order: everything that was acknowledged before this
+    /// Returns for each part what has changed since the last call, as noted: everything that was acknowledged before this
     /// call began. The first call begins with [`Note::All`], and so does one that may have missed something, for example
     /// because the store forgot it. After an error a part goes on where it was.
     ///

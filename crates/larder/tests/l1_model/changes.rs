@@ -36,7 +36,7 @@ impl Steps<'_> {
                 make(&mut to, what, (OWN + me as u8, own_bit(me)));
                 to.changers[me].age = 0;
                 to.changers[me].at = Changing::Made;
-                if self.rules.hold(Rule::NotesAreInOrder) {
+                if !self.cast.notes_are_late {
                     self.note(&mut to, what, OWN + me as u8);
                     to.changers[me].at = Changing::Acknowledged;
                 }
@@ -95,7 +95,8 @@ impl Steps<'_> {
     fn change_there(&mut self, me: usize) {
         let mut to = self.from;
         let Changer { left, what, at, .. } = to.remotes[me];
-        let is_free = left > 0 && (me == 0 || self.from.remotes[0].left == 0 || self.cast.overlap);
+        let is_free =
+            left > 0 && (me == 0 || self.from.remotes[0].left == 0 || self.cast.notes_are_late);
         match at {
             Changing::Idle if !is_free => {}
             Changing::Idle => {
@@ -125,7 +126,7 @@ impl Steps<'_> {
             return self.push(Step::RemoteNote(me), to);
         }
         make(&mut to, what, (REMOTE + me as u8, 1 << me));
-        if self.rules.is_broken(Rule::NotesAreInOrder) {
+        if self.cast.notes_are_late {
             to.remotes[me].at = Changing::Made;
         } else {
             self.note(&mut to, what, REMOTE + me as u8);

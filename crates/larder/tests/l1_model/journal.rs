@@ -11,9 +11,9 @@ const EVERYTHING: Notes = Notes {
 };
 
 impl Steps<'_> {
-    /// Notes what a key holds now. Of the notes that are read at once, the last one counts, or each.
+    /// Notes what a key holds now. Each of the notes that are read at once counts.
     pub(crate) fn note_key(&self, to: &mut State, id: u8) {
-        let each = self.cast.each_note_counts;
+        let each = self.rules.hold(Rule::EachNoteCounts);
         to.pending.key = match to.pending.key {
             KeyNote::Holds(other) if each && other != id => KeyNote::Several,
             KeyNote::Several if each => KeyNote::Several,

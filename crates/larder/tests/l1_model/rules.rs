@@ -31,8 +31,8 @@ pub(crate) enum Rule {
     StaleIsNotInserted,
     /// The note comes after the change, or with it.
     NotesFollowChanges,
-    /// Notes of a key come in the order of its changes.
-    NotesAreInOrder,
+    /// Of the notes of a key that are read at once each counts, for they may come in another order than its changes.
+    EachNoteCounts,
     /// The note of a key removes a copy with another write id, whoever made it.
     OwnCopiesGo,
     /// Where nobody tells, the life of a copy counts from when its read was sent.

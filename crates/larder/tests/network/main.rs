@@ -5,6 +5,8 @@
 
 mod provided;
 mod proxy;
+#[path = "proxy/tests.rs"]
+mod proxy_tests;
 mod redis;
 mod servers;
 

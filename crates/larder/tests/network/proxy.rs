@@ -9,8 +9,6 @@
 //!
 //! Faults hold for present and future connections until [`Proxy::heal`]; those at an offset happen once.
 
-mod tests;
-
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running child process, killed when dropped.
 pub(crate) struct Child {
     process: process::Child,
-    heard: Receiver<String>,
+    pub(crate) heard: Receiver<String>,
 }
 
 impl Child {
@@ -70,6 +70,13 @@ impl Child {
             .expect("the child answers")
     }
 
+    /// Sends a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Waits for the end and returns what was said and not yet heard.
     pub(crate) fn finish(mut self) -> Vec<String> {
         drop(self.process.stdin.take());
@@ -90,10 +97,6 @@ impl Child {
         let ended = self.process.try_wait().unwrap();
         assert_eq!(ended, None, "the child failed");
         self.kill()
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
     }
 
     fn rest(&self) -> Vec<String> {

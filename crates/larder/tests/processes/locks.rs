@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use larder::Result;
@@ -221,15 +220,6 @@ pub(crate) fn killed_contenders_exclude_each_other(kind: Kind) {
     println!("{KILLS} kills, {granted} grants");
     assert!(granted > KILLS, "hardly anybody got the lock");
     kind.check_files(&store_dir);
-}
-
-impl Child {
-    /// Sends a signal.
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
-    }
 }
 
 /// Returns where the witness of a store is.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod child;
+mod journals;
 mod kills;
 mod locks;
 mod roles;
@@ -103,7 +104,7 @@ macro_rules! suites {
     ($($(#[$cfg:meta])* $name:ident: $kind:ident,)*) => {$(
         $(#[$cfg])*
         mod $name {
-            use crate::{Kind, kills, locks, sections, together};
+            use crate::{Kind, journals, kills, locks, sections, together};
 
             #[test]
             fn eight_processes_count_exactly() {
@@ -123,6 +124,11 @@ macro_rules! suites {
             #[test]
             fn killed_writers_leave_whole_entries() {
                 kills::killed_writers_leave_whole_entries(Kind::$kind);
+            }
+
+            #[test]
+            fn copies_follow_killed_writers() {
+                journals::copies_follow_killed_writers(Kind::$kind);
             }
 
             #[test]

@@ -11,7 +11,7 @@ use larder::{Namespace, Result};
 use crate::Kind;
 use crate::child::{DIR, MARK, NUMBER, ROLE, START, STORE};
 use crate::kills::Step;
-use crate::{locks, sections};
+use crate::{journals, locks, sections};
 
 pub(crate) const INCREMENTS: i64 = 10_000;
 pub(crate) const CONTESTED_KEYS: u64 = 500;
@@ -54,6 +54,11 @@ pub(crate) fn play() {
                 "win" => role.win().await,
                 "open" => role.open_each().await,
                 "write" => role.write().await,
+                "churn" => {
+                    let store = role.store();
+                    say("ready");
+                    journals::churn(&*store, role.start).await
+                }
                 "sections" => sections::sections(role.kind, &role.dir).await,
                 "crowd" => sections::crowd(role.kind, &role.dir).await,
                 "hold" => locks::hold(&*role.store(), role.start).await,

@@ -9,8 +9,13 @@
 mod rig;
 
 mod ahead;
+mod faults;
 mod limits;
+mod loaders;
+mod memos;
+mod nested;
 mod others;
+mod peers;
 mod stale;
 mod views;
 

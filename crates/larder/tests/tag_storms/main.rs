@@ -16,10 +16,13 @@ mod key_sets;
 #[expect(dead_code, reason = "key sets need a part of it")]
 mod layout;
 mod losses;
+mod moment;
 mod place;
 mod plan;
 mod record;
 mod storm;
+mod tiers;
+mod told;
 mod worker;
 
 use std::io::BufRead as _;

@@ -8,6 +8,7 @@ use larder::store::{File, Memcached, Memory, Redis, RedisBuilder, Sqlite, Store}
 
 use crate::key_sets::KeySets;
 use crate::losses::Losses;
+use crate::told::{Telling, Told};
 
 /// Where the address of a server is that only this storm uses, in the directory of the store.
 pub(crate) const ADDRESS: &str = "address";
@@ -28,9 +29,13 @@ pub(crate) enum Kind {
     Memcached,
     /// The widespread design that is wrong.
     KeySets,
+    /// In memory, with a journal.
+    Told,
+    ForgetsNotes,
+    NotesEarly,
 }
 
-const NAMES: [(&str, Kind); 7] = [
+const NAMES: [(&str, Kind); 10] = [
     ("memory", Kind::Memory),
     ("sqlite", Kind::Sqlite),
     ("file", Kind::File),
@@ -38,6 +43,9 @@ const NAMES: [(&str, Kind); 7] = [
     ("redis-cluster", Kind::RedisCluster),
     ("memcached", Kind::Memcached),
     ("key sets", Kind::KeySets),
+    ("told", Kind::Told),
+    ("lost notes", Kind::ForgetsNotes),
+    ("early notes", Kind::NotesEarly),
 ];
 
 impl Kind {
@@ -51,11 +59,23 @@ impl Kind {
 
     /// Returns whether several processes can share it.
     pub(crate) fn is_shared(self) -> bool {
-        !matches!(self, Self::Memory | Self::KeySets)
+        !matches!(self, Self::Memory | Self::KeySets) && self.telling().is_none()
+    }
+
+    fn telling(self) -> Option<Telling> {
+        match self {
+            Self::Told => Some(Telling::Rightly),
+            Self::ForgetsNotes => Some(Telling::Forgetting),
+            Self::NotesEarly => Some(Telling::Early),
+            _ => None,
+        }
     }
 
     /// Opens the store of this directory.
     pub(crate) async fn open(self, dir: &Path) -> Arc<dyn Store> {
+        if let Some(telling) = self.telling() {
+            return Arc::new(Told::new(telling));
+        }
         match self {
             Self::Memory => Arc::new(Memory::new()),
             Self::KeySets => Arc::new(KeySets::new()),
@@ -72,15 +92,19 @@ impl Kind {
                 let builder = builder.connect_timeout(LONG).response_timeout(LONG);
                 Arc::new(builder.connect().await.unwrap())
             }
+            Self::Told | Self::ForgetsNotes | Self::NotesEarly => unreachable!("it tells"),
         }
     }
 
     /// Returns what loses registers of the storm in this directory.
     pub(crate) fn losses(self, dir: &Path) -> Losses {
         match self {
-            Self::Memory | Self::KeySets | Self::Memcached => {
-                panic!("nothing gets at them from outside")
-            }
+            Self::Memory
+            | Self::KeySets
+            | Self::Memcached
+            | Self::Told
+            | Self::ForgetsNotes
+            | Self::NotesEarly => panic!("nothing gets at them from outside"),
             Self::Sqlite => Losses::in_table(&database(dir)),
             Self::File => Losses::among_files(dir),
             Self::Redis => {

@@ -6,6 +6,10 @@ use std::path::Path;
 const OPERATIONS: &str = "LARDER_TEST_STORM_OPERATIONS";
 /// The short form.
 const FEW: u64 = 6_000;
+/// Most operations of tiers ask no store, so they need more of them.
+const MORE: u64 = 2;
+/// For how long copies in local tiers may be outdated.
+const MAX_STALENESS_MS: u64 = 60;
 const KEYS: u64 = 256;
 const FILE: &str = "plan";
 const TASKS: u64 = 4;
@@ -24,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) invalidate_every: u64,
     /// One process loses a register for so many of its operations; 0: none are lost.
     pub(crate) loss_every: u64,
+    /// For how long copies in local tiers may be outdated; 0: there are no such tiers.
+    pub(crate) max_staleness_ms: u64,
 }
 
 /// Returns how many operations a storm has, and whether that is the long form, whose hit ratios mean something.
@@ -47,6 +53,18 @@ impl Plan {
             // Few operations must do without many hits to see enough.
             invalidate_every: if is_long { 200 } else { 60 },
             loss_every: 0,
+            max_staleness_ms: 0,
+        }
+    }
+
+    /// Has a local tier in each process.
+    pub(crate) fn tiered(self) -> Self {
+        let (operations, is_long) = operations();
+        let times = if is_long { 1 } else { MORE };
+        Self {
+            operations: times * operations / self.processes,
+            max_staleness_ms: MAX_STALENESS_MS,
+            ..self
         }
     }
 
@@ -77,6 +95,7 @@ impl Plan {
             self.body_bytes as u64,
             self.invalidate_every,
             self.loss_every,
+            self.max_staleness_ms,
         ];
         let words: Vec<_> = words.iter().map(u64::to_string).collect();
         std::fs::write(dir.with_file_name(FILE), words.join(" ")).unwrap();
@@ -93,6 +112,7 @@ impl Plan {
             body_bytes: words[4] as usize,
             invalidate_every: words[5],
             loss_every: words[6],
+            max_staleness_ms: words[7],
         }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Event {
     Changed(u64, u64, u64),
     /// This value depends on this subject as of a moment.
     Depends(u64, u64, u64),
+    /// As `Depends`, but only since a tag was added to what was there, which copies may not know yet.
+    Tagged(u64, u64, u64),
     /// This value was read; when that began.
     Read(u64, u64),
     /// This value was returned by a call that loads if need be; when that began.
@@ -28,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) invalidations: u64,
     /// Registers that were lost.
     pub(crate) lost: u64,
+    /// Reads that the local tier answered.
+    pub(crate) local_hits: u64,
 }
 
 /// Everything that one process did.
@@ -66,6 +70,7 @@ impl Counts {
         self.hits += other.hits;
         self.invalidations += other.invalidations;
         self.lost += other.lost;
+        self.local_hits += other.local_hits;
     }
 
     fn from_words(words: &[u64]) -> Self {
@@ -75,6 +80,7 @@ impl Counts {
             hits: words[2],
             invalidations: words[3],
             lost: words[4],
+            local_hits: words[5],
         }
     }
 }
@@ -85,8 +91,13 @@ impl Record {
         let counts = &self.counts;
         writeln!(
             text,
-            "n {} {} {} {} {}",
-            counts.operations, counts.reads, counts.hits, counts.invalidations, counts.lost
+            "n {} {} {} {} {} {}",
+            counts.operations,
+            counts.reads,
+            counts.hits,
+            counts.invalidations,
+            counts.lost,
+            counts.local_hits
         )
         .unwrap();
         for event in &self.events {
@@ -96,6 +107,9 @@ impl Record {
                 }
                 Event::Depends(value, subject, since) => {
                     writeln!(text, "d {value} {subject} {since}")
+                }
+                Event::Tagged(value, subject, since) => {
+                    writeln!(text, "t {value} {subject} {since}")
                 }
                 Event::Read(value, began) => writeln!(text, "r {value} {began}"),
                 Event::Remembered(value, began) => writeln!(text, "m {value} {began}"),
@@ -120,6 +134,9 @@ impl Record {
                 "d" => record
                     .events
                     .push(Event::Depends(words[0], words[1], words[2])),
+                "t" => record
+                    .events
+                    .push(Event::Tagged(words[0], words[1], words[2])),
                 "r" => record.events.push(Event::Read(words[0], words[1])),
                 _ => record.events.push(Event::Remembered(words[0], words[1])),
             }
@@ -137,16 +154,41 @@ pub(crate) enum Judged {
     Remembered,
 }
 
+/// Whose changes count for whose reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope {
+    /// Those of all processes for all reads that began so much later, in ns.
+    All(u64),
+    /// Those of one process for its own reads. Of a tag that another one has added it may not know.
+    Own(usize),
+}
+
 /// Returns the history of all processes, with these reads.
-pub(crate) fn history(records: &[Record], judged: Judged) -> ReadHistory {
+pub(crate) fn history(records: &[Record], judged: Judged, scope: Scope) -> ReadHistory {
     let mut history = ReadHistory::default();
-    for event in records.iter().flat_map(|record| &record.events) {
-        match (*event, judged) {
-            (Event::Changed(subject, began, ended), _) => history.changed(subject, began, ended),
-            (Event::Depends(value, subject, since), _) => history.depends(value, subject, since),
-            (Event::Read(value, began), Judged::Reads)
-            | (Event::Remembered(value, began), Judged::Remembered) => history.read(value, began),
-            _ => {}
+    for (process, record) in records.iter().enumerate() {
+        let (is_meant, lag) = match scope {
+            Scope::All(lag) => (true, lag),
+            Scope::Own(own) => (process == own, 0),
+        };
+        for event in &record.events {
+            match (*event, judged) {
+                (Event::Depends(value, subject, since), _) => {
+                    history.depends(value, subject, since);
+                }
+                _ if !is_meant => {}
+                (Event::Changed(subject, began, ended), _) => {
+                    history.changed(subject, began, ended);
+                }
+                (Event::Tagged(value, subject, since), _) => {
+                    history.depends(value, subject, since);
+                }
+                (Event::Read(value, began), Judged::Reads)
+                | (Event::Remembered(value, began), Judged::Remembered) => {
+                    history.read(value, began.saturating_sub(lag));
+                }
+                _ => {}
+            }
         }
     }
     history

@@ -4,21 +4,26 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use larder::Cache;
 use larder::cache::Builder;
 use larder::store::Store;
 use larder::testing::OutdatedRead;
+use larder::{Cache, Local};
 
 use crate::Kind;
 use crate::child::Child;
 use crate::place;
 use crate::plan::Plan;
-use crate::record::{Counts, Event, Judged, Record, history};
+use crate::record::{Counts, Event, Judged, Record, Scope, history};
 use crate::worker;
 
 /// Names a file that gets a row for each storm.
 const ROWS: &str = "LARDER_TEST_STORM_ROWS";
+/// So far the clock of local copies may be behind.
+const TICK_MS: u64 = 15;
+/// The room of a local tier: for all keys of most storms.
+const TIER_BYTES: u64 = 4 << 20;
 
 /// What a storm came to.
 #[derive(Debug)]
@@ -33,11 +38,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(records: &[Record]) -> Self {
+    fn of(records: &[Record], plan: Plan) -> Self {
         let mut counts = Counts::default();
         records.iter().for_each(|record| counts.add(record.counts));
-        let outdated = history(records, Judged::Reads).outdated();
-        let joined = history(records, Judged::Remembered).outdated();
+        let outdated = outdated_in(records, Judged::Reads, plan);
+        let joined = outdated_in(records, Judged::Remembered, plan);
         let first = outdated.first().or(joined.first());
         Self {
             counts,
@@ -50,6 +55,11 @@ impl Outcome {
     /// Returns the part of the reads that were hits.
     pub(crate) fn hit_ratio(&self) -> f64 {
         self.counts.hits as f64 / self.counts.reads as f64
+    }
+
+    /// Returns whether nothing outdated was read.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.outdated.is_empty() && self.joined.is_empty()
     }
 
     /// Checks that nothing outdated was read, and that what was measured was a cache.
@@ -75,12 +85,27 @@ impl Outcome {
     }
 }
 
+/// Returns which reads were outdated for longer than the local tiers may lag, or by a change of the same process.
+fn outdated_in(records: &[Record], judged: Judged, plan: Plan) -> Vec<OutdatedRead> {
+    let lag_ns = match plan.max_staleness_ms {
+        0 => 0,
+        bound_ms => (bound_ms + TICK_MS) * 1_000_000,
+    };
+    let mut outdated = history(records, judged, Scope::All(lag_ns)).outdated();
+    if lag_ns > 0 {
+        let own = |process| history(records, judged, Scope::Own(process)).outdated();
+        outdated.extend((0..records.len()).flat_map(own));
+    }
+    outdated
+}
+
 /// Returns what was noted about a value, and about what made it outdated, around that moment.
 fn story(records: &[Record], read: &OutdatedRead) -> Vec<Event> {
     let told = |event: &&Event| match event {
-        Event::Depends(value, ..) | Event::Read(value, _) | Event::Remembered(value, _) => {
-            *value == read.value
-        }
+        Event::Depends(value, ..)
+        | Event::Tagged(value, ..)
+        | Event::Read(value, _)
+        | Event::Remembered(value, _) => *value == read.value,
         Event::Changed(subject, began, _) => *subject == read.subject && *began == read.changed,
     };
     let events = records.iter().flat_map(|record| &record.events);
@@ -92,9 +117,10 @@ impl fmt::Display for Outcome {
         let counts = &self.counts;
         write!(
             f,
-            "{:>10} {:>8.1} % {:>13} {:>9} {:>10} {:>9}",
+            "{:>10} {:>8.1} % {:>8.1} % {:>13} {:>9} {:>10} {:>9}",
             counts.operations,
             self.hit_ratio() * 100.0,
+            counts.local_hits as f64 / counts.reads as f64 * 100.0,
             counts.invalidations,
             counts.lost,
             self.outdated.len(),
@@ -104,8 +130,15 @@ impl fmt::Display for Outcome {
 }
 
 /// Opens the cache of a storm.
-pub(crate) fn cache(store: Arc<dyn Store>, dir: &Path) -> Cache {
+pub(crate) fn cache(store: Arc<dyn Store>, dir: &Path, plan: Plan) -> Cache {
     let builder = Builder::shared(store).prefix(place::prefix(dir));
+    let builder = match plan.max_staleness_ms {
+        0 => builder,
+        bound_ms => {
+            let local = Local::capacity_bytes(TIER_BYTES).ttl_fraction(1.0);
+            builder.local(local.max_staleness(Duration::from_millis(bound_ms)))
+        }
+    };
     builder.strict(true).build().unwrap()
 }
 
@@ -133,17 +166,22 @@ pub(crate) fn rage_in(kind: Kind, plan: Plan, dir: &Path) -> Outcome {
     let records = if kind.is_shared() {
         by_processes(kind, plan, dir)
     } else {
-        vec![by_tasks(kind, plan, dir)]
+        by_caches(kind, plan, dir)
     };
-    Outcome::of(&records)
+    Outcome::of(&records, plan)
 }
 
-fn by_tasks(kind: Kind, plan: Plan, dir: &Path) -> Record {
+/// Lets caches on one store stand for processes.
+fn by_caches(kind: Kind, plan: Plan, dir: &Path) -> Vec<Record> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let cache = cache(kind.open(dir).await, dir);
-        worker::take_part(cache, plan, 0, None, |_| ()).await
+        let store = kind.open(dir).await;
+        let caches = (0..plan.processes as usize).map(|process| {
+            let cache = cache(Arc::clone(&store), dir, plan);
+            worker::take_part(cache, plan, process, None, |_| ())
+        });
+        futures_util::future::join_all(caches).await
     })
 }
 

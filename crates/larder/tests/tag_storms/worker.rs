@@ -11,6 +11,7 @@ use std::time::Duration;
 use larder::Cache;
 
 use crate::losses::Losses;
+use crate::moment::now;
 use crate::plan::Plan;
 use crate::record::{Counts, Event, Record, Recorder};
 
@@ -79,6 +80,10 @@ pub(crate) async fn take_part(
     }
     for task in tasks {
         task.await.unwrap();
+    }
+    if plan.max_staleness_ms > 0 {
+        let counts = storm.cache.stats().await.unwrap().process;
+        storm.count(|of_storm| of_storm.local_hits = counts.local_hits);
     }
     storm.recorder.take()
 }
@@ -182,12 +187,6 @@ impl Tag {
 
 fn names(tags: &[Tag]) -> Vec<String> {
     tags.iter().map(|tag| tag.name()).collect()
-}
-
-/// Returns the time by a clock that all processes share.
-fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (time.tv_sec as u64) * 1_000_000_000 + (time.tv_nsec as u64)
 }
 
 /// Takes as long as a load may take.
@@ -384,7 +383,10 @@ impl Storm {
         let (target, tag) = (own.target(), Tag::any());
         let added = self.cache.add_tags(&target.name, [tag.name()]).await;
         if added.unwrap() {
-            self.depends_on(latest, &[tag], now());
+            let since = now();
+            for subject in tag.subjects() {
+                self.recorder.note(Event::Tagged(latest, subject, since));
+            }
         }
     }
 
@@ -413,6 +415,10 @@ impl Storm {
 
     async fn invalidate(&self) {
         let tag = Tag::any();
+        if self.plan.max_staleness_ms > 0 && fastrand::u8(..8) == 0 {
+            // What is stale may still be read.
+            self.cache.mark_stale_tags([tag.name()]).await.unwrap();
+        }
         let name = match fastrand::u8(..8) {
             // The same, found by a pattern that is no subtree.
             0 if self.can_list => format!("g?:t{}", tag.0),
@@ -450,7 +456,7 @@ impl Storm {
 pub(crate) async fn play(kind: crate::Kind, dir: &Path, process: usize) {
     let plan = Plan::load(dir);
     let store = kind.open(dir).await;
-    let cache = crate::storm::cache(store, dir);
+    let cache = crate::storm::cache(store, dir, plan);
     let losses = (plan.loss_every > 0 && process == 0).then(|| kind.losses(dir));
     crate::say("ready");
     crate::told();

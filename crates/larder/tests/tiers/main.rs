@@ -11,6 +11,7 @@ mod rig;
 mod causal;
 mod changes;
 mod copies;
+mod loads;
 mod reads;
 
 use std::future::Future;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Makes a test for each store that tells of changes.
 macro_rules! on_telling_stores {
     ($($test:ident)*) => {
-        on_these_stores!([redis redis_cluster] [$($test)*]);
+        on_these_stores!([sqlite file redis redis_cluster] [$($test)*]);
     };
 }
 use on_telling_stores;

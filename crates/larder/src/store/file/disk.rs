@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::change_log::Subject;
 use super::fault::{Attempt, Effort, Fault, failed, fault};
 use super::layout::Layout;
 use super::lock::{Held, Locks};
 use super::name::{Address, Digest};
+use super::noting::Logs;
 use super::record::{self, Found, Head};
 use super::replace::{self, Over};
 use crate::clock::Clock;
@@ -35,6 +37,7 @@ pub(super) struct Disk {
     pub(super) locks: Locks,
     pub(super) clock: Clock,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) logs: Logs,
     /// The directory of leases that the sweep did last.
     pub(super) swept_leases: Mutex<Option<PathBuf>>,
     /// The directory of registers that the sweep did last.
@@ -55,6 +58,7 @@ impl Disk {
         Ok(Self {
             locks: Locks::new(&layout),
             ledger: Arc::new(Ledger::new(clock.clone(), layout.owners())),
+            logs: Logs::default(),
             swept_leases: Mutex::default(),
             swept_registers: Mutex::default(),
             layout,
@@ -196,6 +200,7 @@ impl Disk {
         }
         let is_entry = value.is_some_and(|value| !envelope::is_load(value));
         let over = Over::of(present.as_ref());
+        let old_id = value.map(|value| envelope::write_id(value));
         // A load under way has no expiry to keep, and only its loader may touch it.
         let is_loaders_touch = matches!(
             (&write.change, write.condition),
@@ -212,6 +217,7 @@ impl Disk {
                 value,
                 expires_at_ms,
                 over,
+                is_same: old_id == Some(envelope::write_id(value)),
             };
             self.put(held, address, &content).map(|()| true)
         };
@@ -220,7 +226,11 @@ impl Disk {
             (Change::Touch, Some(kept)) => put(&kept.value),
             (Change::Touch, None) => Ok(false),
             (Change::Delete, _) => {
-                if is_there {
+                if is_entry {
+                    self.noted_key(address.namespace, (write.key, 0), || {
+                        self.remove(held, address)
+                    })?;
+                } else if is_there {
                     self.remove(held, address)?;
                 }
                 Ok(is_entry)
@@ -236,7 +246,16 @@ impl Disk {
             key: content.key,
         };
         let parts = [&head.encode()[..], content.value];
-        replace::replace(&self.layout, address, parts, content.over)
+        let replace = || replace::replace(&self.layout, address, parts, content.over);
+        // That somebody loads a value is no change.
+        if envelope::is_load(content.value) {
+            return replace();
+        }
+        let write_id = match content.is_same {
+            true => 0,
+            false => envelope::write_id(content.value),
+        };
+        self.noted_key(address.namespace, (content.key, write_id), replace)
     }
 
     /// Removes the file of an entry.
@@ -266,6 +285,7 @@ impl Disk {
                 key: write.key,
                 value: &value,
                 over: Over::of(present.as_ref()),
+                is_same: false,
                 expires_at_ms: present.map_or(created, |entry| entry.expires_at_ms),
             };
             self.put(held, &address, &content)?;
@@ -277,16 +297,21 @@ impl Disk {
     pub(super) fn clear(&self, namespace: Digest, effort: Effort<'_>) -> Attempt<()> {
         let dir = self.layout.namespace_dir(namespace);
         let _guard = self.locks.removal(&self.layout, effort)?;
+        let all = (|| Subject::Everything, 0);
+        self.noted(namespace, all, || self.move_to_trash(&dir))
+    }
+
+    fn move_to_trash(&self, dir: &Path) -> Attempt<()> {
         for _ in 0..MAX_ATTEMPTS {
             let name = format!("{:016x}", fastrand::u64(..));
-            let error = match fs::rename(&dir, self.layout.trash().join(name)) {
+            let error = match fs::rename(dir, self.layout.trash().join(name)) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(failed("clear a namespace", self.layout.root(), error).into());
             }
-            if fs::symlink_metadata(&dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            if fs::symlink_metadata(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 return Ok(());
             }
             self.layout.restore()?;
@@ -317,6 +342,8 @@ struct Content<'a> {
     value: &'a [u8],
     expires_at_ms: Option<u64>,
     over: Over,
+    /// It has the write id of what it replaces.
+    is_same: bool,
 }
 
 /// An addition to a counter.

@@ -7,6 +7,7 @@
 //! <root>/locks/                   never deleted, outside of what `clear` takes away
 //! <root>/leases/                  locks, semaphores and rate limiters
 //! <root>/owners/                  a file for each process that uses them
+//! <root>/journals/                what changes, while somebody reads it
 //! <root>/quarantine/              damaged files
 //! <root>/trash/                   cleared namespaces, until they are reclaimed
 //! ```
@@ -39,11 +40,12 @@ const MARKER_DRAFT: &str = "larder-file.v1.draft";
 const LOCKS: &str = "locks";
 const LEASES: &str = "leases";
 const OWNERS: &str = "owners";
+const JOURNALS: &str = "journals";
 const REGISTERS: &str = "registers";
 const QUARANTINE: &str = "quarantine";
 const TRASH: &str = "trash";
 /// Directories that are there from the start.
-const DIRS: [&str; 5] = [LOCKS, LEASES, OWNERS, QUARANTINE, TRASH];
+const DIRS: [&str; 6] = [LOCKS, LEASES, OWNERS, JOURNALS, QUARANTINE, TRASH];
 /// What an otherwise empty mounted file system holds.
 const LOST_AND_FOUND: &str = "lost+found";
 const MAX_MARKER_BYTES: u64 = 256;
@@ -231,6 +233,20 @@ impl Layout {
 
     pub(super) fn owners(&self) -> PathBuf {
         self.root.join(OWNERS)
+    }
+
+    pub(super) fn journals(&self) -> PathBuf {
+        self.root.join(JOURNALS)
+    }
+
+    /// Outside of what `clear` takes away.
+    pub(super) fn journal_path(&self, namespace: Digest) -> PathBuf {
+        self.below_root(|path| {
+            path.push('/');
+            path.push_str(JOURNALS);
+            path.push('/');
+            namespace.push_hex(path);
+        })
     }
 
     pub(super) fn quarantine(&self) -> PathBuf {

@@ -25,13 +25,14 @@ const MAX_REOPENS: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
-/// The lock files of a store, opened when first used: up to 274 descriptors.
+/// The lock files of a store, opened when first used: up to 275 descriptors.
 #[derive(Debug)]
 pub(super) struct Locks {
     stripes: Box<[Stripe]>,
     registers: Box<[Stripe]>,
     sweep: Stripe,
     removal: Stripe,
+    journal: Stripe,
 }
 
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Locks {
                 .collect(),
             sweep: stripe("sweep"),
             removal: stripe("removal"),
+            journal: stripe("journal"),
         }
     }
 
@@ -110,6 +112,21 @@ impl Locks {
         let held = self.removal.acquire(layout, effort)?;
         effort.check_wanted()?;
         Ok(held)
+    }
+
+    /// Takes the lock of whoever replaces or removes a journal: the last that anybody takes.
+    pub(super) fn journal(&self, layout: &Layout, effort: Effort<'_>) -> Attempt<Held<'_>> {
+        self.journal.acquire(layout, effort)
+    }
+
+    /// Waits until everybody who changes something now has let go of its lock.
+    pub(super) fn await_writers(&self, layout: &Layout, effort: Effort<'_>) -> Attempt<()> {
+        let stripes = self.stripes.iter().chain(&self.registers);
+        for stripe in stripes.chain([&self.removal]) {
+            stripe.acquire(layout, effort)?;
+            effort.check_wanted()?;
+        }
+        Ok(())
     }
 
     /// Takes the lock of the sweeping process, unless another one sweeps.

@@ -30,13 +30,16 @@
 //! or be noticed as damaged and count as missing, and what was deleted or invalidated in the last seconds may be back.
 
 mod builder;
+mod change_log;
 mod disk;
 mod fault;
+mod journal;
 mod layout;
 mod leases;
 mod listing;
 mod lock;
 mod name;
+mod noting;
 mod offload;
 mod quarantine;
 mod record;
@@ -61,12 +64,13 @@ pub use self::builder::Builder;
 use self::builder::Sweeper;
 use self::disk::{Disk, Increment};
 use self::fault::{Attempt, Effort, Fault};
+use self::journal::Changes;
 use self::leases::Leases;
 use self::name::Digest;
 use self::offload::{give_up, offload};
 use super::{
-    Capabilities, Change, Condition, Entry, Examined, Expiry, Invalidated, Invalidation, Read,
-    Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
+    Capabilities, Change, Condition, Entry, Examined, Expiry, Invalidated, Invalidation, Journal,
+    Read, Register, RegisterPage, Retirement, ScanPage, Stamp, Store, StoreStats, TidyPage, Write,
     reading,
 };
 use crate::clock::Clock;
@@ -83,13 +87,18 @@ const MAX_BRIEF_BYTES: usize = 64 << 10;
 
 /// The store of one file per entry. Cloning shares it.
 ///
-/// Bounded only by the disk: it evicts nothing, so give entries a TTL. Keeps up to 274 lock files open.
+/// Bounded only by the disk: it evicts nothing, so give entries a TTL. Keeps up to 275 lock files open.
 /// Small reads and uncontended small writes run on the caller's thread, the rest on tokio's blocking threads;
 /// outside of a runtime everything runs on the caller's thread.
 ///
 /// # Tags
 /// A register is a small file, too, which a read of an entry that depends on it opens: about as dear as the entry's own.
 /// To list the keys of a tag is to read the heads of all entries.
+///
+/// # Local copies
+/// [`Store::journal`] tells all processes of the host what has changed, also what a process had begun that was killed. While
+/// somebody reads it, and for ten minutes after, each change appends two notes to a log of its namespace, some microseconds
+/// each; logs take two MiB at most. What is done to the files by hand is not told. Not for NFS.
 ///
 /// # Locks, semaphores and rate limiters
 /// Each is a small file of its own, which `clear` does not remove. A process that uses them keeps a file locked in
@@ -208,6 +217,7 @@ impl Store for File {
             tags: true,
             tag_listing: true,
             examination: true,
+            coherent_local: true,
             locks: true,
             fair_locks: true,
             durable_fences: true,
@@ -433,6 +443,10 @@ impl Store for File {
             disk.retire(namespace, &registers, step, effort)
         })
         .await
+    }
+
+    fn journal(&self, namespace: &Namespace) -> Option<Box<dyn Journal>> {
+        Some(Box::new(Changes::new(&self.disk, namespace)))
     }
 
     fn lock_store(&self) -> Option<Arc<dyn LockStore>> {

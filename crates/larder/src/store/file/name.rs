@@ -14,7 +14,7 @@ pub(super) const NAMESPACE_PREFIX: &str = "ns-";
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The first 128 bits of a BLAKE3 hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Digest(pub(super) [u8; 16]);
 
 impl Digest {

@@ -276,7 +276,10 @@ impl Disk {
         how: Invalidation,
         effort: Effort<'_>,
     ) -> Attempt<Vec<bool>> {
-        self.remove_register(namespace, &Register::any(), effort)?;
+        let any = Register::any();
+        self.under_register_lock(&address(namespace, &any), effort, || {
+            self.remove_register(namespace, &any, effort)
+        })?;
         let soften = |kept: Kept| {
             let nonces = Nonces {
                 soft: Nonces::fresh().soft,
@@ -285,27 +288,34 @@ impl Disk {
             Some(Kept { nonces, ..kept })
         };
         let invalidate = |register: &Register| match how {
-            Invalidation::Hard => self.remove_register(namespace, register, effort),
+            Invalidation::Hard => {
+                self.under_register_lock(&address(namespace, register), effort, || {
+                    self.noted_register(namespace, register, || {
+                        self.remove_register(namespace, register, effort)
+                    })
+                })
+            }
             Invalidation::Soft => {
                 self.under_register_lock(&address(namespace, register), effort, || {
-                    self.change(namespace, register, effort, soften)
+                    self.noted_register(namespace, register, || {
+                        self.change(namespace, register, effort, soften)
+                    })
                 })
             }
         };
         registers.iter().map(invalidate).collect()
     }
 
+    /// Removes a register; returns whether it was there. The caller holds its lock.
     fn remove_register(
         &self,
         namespace: Digest,
         register: &Register,
         effort: Effort<'_>,
     ) -> Attempt<bool> {
+        let was_there = self.read_register(namespace, register, effort)?.is_some();
         let address = address(namespace, register);
-        self.under_register_lock(&address, effort, || {
-            let was_there = self.read_register(namespace, register, effort)?.is_some();
-            Ok(self.remove_register_file(&address)? && was_there)
-        })
+        Ok(self.remove_register_file(&address)? && was_there)
     }
 
     /// Removes the file of a register, if there is one. The caller holds its lock.

@@ -64,6 +64,7 @@ impl Disk {
         };
         *position = self.remove_due(*position, &mut budget)?;
         self.sweep_registers(steps)?;
+        self.sweep_logs()?;
         self.ledger.sweep_owners();
         self.sweep_leases(steps)
     }

@@ -22,13 +22,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// Marks the file as ours: "LARD".
 const APPLICATION_ID: i32 = 0x4C41_5244;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Fails unless all tables are there.
 const PROBE: &str = "SELECT ns, key, expires_at, head, value FROM entries LIMIT 1; \
     SELECT ns, name, hard, soft, keep_until FROM registers LIMIT 1; \
     SELECT id, name FROM namespaces LIMIT 1; SELECT id FROM dead_namespaces LIMIT 1; \
-    SELECT kind, space, name, keep_until, record FROM leases LIMIT 1;";
+    SELECT kind, space, name, keep_until, record FROM leases LIMIT 1; \
+    SELECT ns, id, seen_at FROM readers LIMIT 1; SELECT id, ns, kind, name, write_id FROM changes LIMIT 1;";
 const IS_UNUSED: &str = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
 /// How long opening waits for another process.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::tagging::Tagging;
-use super::{leases, readers, registers};
+use super::{journal, leases, readers, registers};
 use crate::envelope;
 use crate::error::Result;
 use crate::key::Namespace;
@@ -14,8 +14,9 @@ use crate::lease::Owner;
 use crate::store::host::{Id, Ledger, Outcome, Rule};
 use crate::store::{Change, Condition, Expiry, LoadBegun, Stamp, Write};
 
+/// Not from a SELECT, which a table with triggers makes SQLite copy to a temporary table first.
 const PUT: &str = "INSERT OR REPLACE INTO entries (ns, key, expires_at, head, value) \
-    SELECT id, ?2, ?3, ?4, ?5 FROM namespaces WHERE name = ?1";
+    VALUES ((SELECT id FROM namespaces WHERE name = ?1), ?2, ?3, ?4, ?5)";
 const DELETE: &str =
     "DELETE FROM entries WHERE ns = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2";
 const TOUCH: &str = "UPDATE entries SET expires_at = ?3 \
@@ -291,6 +292,9 @@ fn apply(
             connection
                 .prepare_cached(DELETE)?
                 .execute(params![name, write.key])?;
+            if is_entry {
+                journal::note_removal(connection, namespace, write.key)?;
+            }
             Ok(is_entry)
         }
         (Change::Touch, Some(kept)) => {
@@ -317,7 +321,13 @@ pub(super) fn put(
     let head = envelope::head(value);
     let mut insert = connection.prepare_cached(PUT)?;
     let row = params![namespace.as_bytes(), key, at, head.as_deref(), &value[..]];
-    while insert.execute(row)? == 0 {
+    // Without the namespace, its id is null, which is refused.
+    let is_refused =
+        |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+    while let Err(error) = insert.execute(row) {
+        if !is_refused(&error) {
+            return Err(error);
+        }
         connection
             .prepare_cached(CREATE_NAMESPACE)?
             .execute([namespace.as_bytes()])?;

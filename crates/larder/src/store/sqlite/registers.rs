@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
+use super::journal;
 use super::readers::key_range;
 use crate::envelope;
 use crate::glob::Glob;
@@ -70,6 +71,21 @@ pub(super) fn namespace_id(
         .prepare_cached(NAMESPACE)?
         .query_row([namespace.as_bytes()], |row| row.get(0))
         .optional()
+}
+
+/// Returns the id of a namespace, which may be new. The caller has begun a transaction.
+pub(super) fn ensure_namespace(
+    connection: &Connection,
+    namespace: &Namespace,
+) -> rusqlite::Result<i64> {
+    match namespace_id(connection, namespace)? {
+        Some(ns) => Ok(ns),
+        None => {
+            let name = [namespace.as_bytes()];
+            connection.prepare_cached(CREATE_NAMESPACE)?.execute(name)?;
+            Ok(connection.last_insert_rowid())
+        }
+    }
 }
 
 /// Judges an entry of this namespace, given itself or its head. One without stamps costs nothing.
@@ -137,14 +153,7 @@ pub(super) fn capture(
     registers: &[Register],
     now_ms: u64,
 ) -> rusqlite::Result<Vec<Stamp>> {
-    let ns = match namespace_id(connection, namespace)? {
-        Some(ns) => ns,
-        None => {
-            let name = [namespace.as_bytes()];
-            connection.prepare_cached(CREATE_NAMESPACE)?.execute(name)?;
-            connection.last_insert_rowid()
-        }
-    };
+    let ns = ensure_namespace(connection, namespace)?;
     let until_ms = now_ms.saturating_add(MIN_REGISTER_MS);
     let mut statement = connection.prepare_cached(FIND)?;
     let mut stamp = |register: &Register| -> rusqlite::Result<Stamp> {
@@ -271,6 +280,7 @@ pub(super) fn invalidate(
                     .execute(params![ns, name, soft])?
             }
         };
+        journal::note_invalidation(connection, ns, register)?;
         Ok(changed > 0)
     };
     registers.iter().map(invalidate).collect()

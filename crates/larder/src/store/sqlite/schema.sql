@@ -49,3 +49,49 @@ CREATE TABLE leases (
 ) WITHOUT ROWID;
 
 CREATE INDEX leases_by_keep_until ON leases (keep_until);
+
+-- Who reads the changes of a namespace, and when it was last heard of; see journal.rs. One that is forgotten begins anew.
+CREATE TABLE readers (
+    ns      INTEGER NOT NULL,
+    id      INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    PRIMARY KEY (ns, id)
+) WITHOUT ROWID;
+
+-- The last changes of entries (kind 0) and registers (kind 1), while somebody reads them. The newest row always stays, so
+-- that ids only grow; they have no gaps, so whoever misses one knows. The write id is empty where it tells nothing.
+CREATE TABLE changes (
+    id       INTEGER PRIMARY KEY,
+    ns       INTEGER NOT NULL,
+    kind     INTEGER NOT NULL,
+    name     BLOB NOT NULL,
+    write_id BLOB NOT NULL
+);
+
+CREATE TRIGGER changes_are_bounded AFTER INSERT ON changes
+BEGIN
+    DELETE FROM changes WHERE id <= NEW.id - 10000;
+END;
+
+-- Marks of loads (the sixth byte of the envelope) are no news. An entry that keeps its write id has other stamps.
+CREATE TRIGGER entry_is_put BEFORE INSERT ON entries
+WHEN EXISTS (SELECT 1 FROM readers WHERE ns = NEW.ns)
+    AND NOT (substr(NEW.value, 1, 4) = x'4C524452' AND substr(NEW.value, 6, 1) = x'02')
+BEGIN
+    INSERT INTO changes (ns, kind, name, write_id) VALUES (NEW.ns, 0, NEW.key, CASE
+        WHEN substr(NEW.value, 9, 8) = (SELECT substr(value, 9, 8) FROM entries WHERE ns = NEW.ns AND key = NEW.key)
+        THEN x'' ELSE substr(NEW.value, 9, 8) END);
+END;
+
+CREATE TRIGGER entry_is_touched AFTER UPDATE OF expires_at ON entries
+WHEN EXISTS (SELECT 1 FROM readers WHERE ns = NEW.ns)
+    AND NOT (substr(NEW.value, 1, 4) = x'4C524452' AND substr(NEW.value, 6, 1) = x'02')
+BEGIN
+    INSERT INTO changes (ns, kind, name, write_id) VALUES (NEW.ns, 0, NEW.key, x'');
+END;
+
+-- Readers notice that the namespace has another id.
+CREATE TRIGGER namespace_is_cleared AFTER DELETE ON namespaces
+BEGIN
+    DELETE FROM readers WHERE ns = OLD.id;
+END;

@@ -14,7 +14,7 @@ use super::database::{self, FileId};
 use super::purge::Purge;
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{leases, registers};
+use super::{journal, leases, registers};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::store::host::Ledger;
@@ -82,6 +82,7 @@ impl Upkeep {
             self.prune_registers()?;
             self.purge()?;
             self.evict()?;
+            journal::tidy(self)?;
             self.checkpoint()?;
             self.ledger.sweep_owners();
             self.prune_leases()

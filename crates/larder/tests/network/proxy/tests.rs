@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Proxy;
+use crate::proxy::Proxy;
 
 /// How long nothing must come before it counts as never.
 const NEVER: Duration = Duration::from_millis(200);

@@ -133,6 +133,7 @@ fn hostile_keys_stay_inside_and_apart() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let ours = [
             "larder-file.v1",
+            "journals",
             "leases",
             "locks",
             "owners",
