@@ -5,7 +5,7 @@ use redis::Cmd;
 use super::script::Script;
 
 /// One command on its way to a slot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     /// The slot of all its keys.
     pub(crate) slot: u16,

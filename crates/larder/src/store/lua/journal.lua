@@ -1,7 +1,14 @@
--- Finds the end of a journal, which begins now if there is none, and keeps it.
--- KEYS: 1 journal
--- ARGV: 1 how long it is kept, in ms     2 fresh bytes     3 a fresh number
--- Returns: its last record: { id, fields and values }
+-- Finds the end of a journal, which begins now if there is none, and keeps it and the key that says that it is followed.
+-- KEYS: 1 journal     2 followed
+-- ARGV: 1 how long they are kept, in ms     2 fresh bytes     3 a fresh number
+-- Returns: { what says that it is followed, its last record: { id, fields and values } }
+local followed = redis.call('MGET', KEYS[2])[1]
+if not followed then
+  -- Puts may have passed unnoted: the value tells other readers.
+  followed = ARGV[2]
+  redis.call('SET', KEYS[2], followed)
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
 if #redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1) == 0 then
   -- An empty one would remember its ids.
   redis.call('DEL', KEYS[1])
@@ -11,4 +18,4 @@ if #redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1) == 0 then
   redis.call('XADD', KEYS[1], id, 'a', ARGV[2])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+return { followed, redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1] }

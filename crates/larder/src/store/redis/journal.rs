@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! poll   XRANGE {T}j:<ns> <last seen> + COUNT n   the first of them is the last seen: nothing is missing
+//!        MGET {T}f:<ns>                           has the value that it had: no put has passed unnoted
 //!                                                 else a gap: Note::All, and on from the end
 //! ```
-//! A journal begins with its first reader and ends ten minutes after its last one. It may be trimmed, evicted, deleted or lost
-//! with its server at any time: each of these is a gap, and so is a connection that was made anew.
+//! A journal begins with its first reader and ends ten minutes after its last one; beside it, and before it, the key by which
+//! puts see that it is followed. Both may be trimmed, evicted, deleted or lost with their server at any time: each of these is
+//! a gap, and so is a connection that was made anew.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub(super) struct Reader {
 struct Part {
     /// The record that was seen last; `None`: what comes next is a gap.
     seen: Option<Position>,
+    /// The value of the key that says that the journal is followed.
+    followed: Vec<u8>,
     /// When the reader last said that he reads.
     renewed: Option<Instant>,
 }
@@ -75,6 +79,7 @@ struct Record {
 #[derive(Debug)]
 struct Walk {
     seen: Option<Position>,
+    followed: Vec<u8>,
     news: Vec<Note>,
     /// How it ended.
     end: Option<Result<()>>,
@@ -102,13 +107,16 @@ impl Reader {
     async fn read(&mut self) -> Vec<Result<Vec<Note>>> {
         let walks = self.parts.iter().map(|part| Walk {
             seen: part.seen.clone(),
+            followed: part.followed.clone(),
             news: Vec::new(),
             end: None,
         });
         let mut walks: Vec<_> = walks.collect();
-        let due: Vec<_> = (0..walks.len())
-            .filter(|&at| self.parts[at].is_due())
-            .collect();
+        let parts = 0..self.parts.len();
+        let due = parts.clone().filter(|&at| self.parts[at].is_due());
+        let due: Vec<_> = due.collect();
+        let checked = parts.filter(|&at| self.parts[at].seen.is_some());
+        let checked: Vec<_> = checked.collect();
         for round in 0..MAX_ROUNDS {
             let open: Vec<_> = (0..walks.len())
                 .filter(|&at| walks[at].end.is_none())
@@ -118,11 +126,17 @@ impl Reader {
             }
             let mut calls: Vec<_> = open.iter().map(|&at| self.call(at, &walks[at])).collect();
             if round == 0 {
-                calls.extend(due.iter().map(|&at| self.renewal(at)));
+                calls.extend(checked.iter().map(|&at| self.check(at)));
+                calls.extend(due.iter().flat_map(|&at| self.renewals(at)));
             }
-            let replies = self.inner.link.many(&calls).await;
-            for (&at, reply) in open.iter().zip(replies) {
+            let mut replies = self.inner.link.many(&calls).await.into_iter();
+            for (&at, reply) in open.iter().zip(replies.by_ref()) {
                 walks[at].take(reply);
+            }
+            if round == 0 {
+                for (&at, reply) in checked.iter().zip(replies) {
+                    walks[at].check(reply);
+                }
             }
         }
         due.into_iter().for_each(|at| self.parts[at].renew());
@@ -133,8 +147,9 @@ impl Reader {
     /// Returns the next call of a walk.
     fn call(&self, at: usize, walk: &Walk) -> Call {
         let (slot, journal) = (self.inner.buckets.all()[at].slot, self.space.journal(at));
+        let (journal, followed) = (&journal.name[..], &journal.followed[..]);
         let Some(seen) = &walk.seen else {
-            let mut command = JOURNAL.command(&[journal]);
+            let mut command = JOURNAL.command(&[journal, followed]);
             command.arg(KEPT_MS).arg(&fresh()[..]);
             command.arg(fastrand::u64(..1 << FIRST_BITS));
             return Call::script(slot, &JOURNAL, command);
@@ -145,11 +160,22 @@ impl Reader {
         Call::new(slot, command)
     }
 
-    /// Returns what keeps a journal; that there is none is for the range to say.
-    fn renewal(&self, at: usize) -> Call {
-        let mut command = redis::cmd("PEXPIRE");
-        command.arg(self.space.journal(at)).arg(KEPT_MS);
+    /// Returns what tells whether puts have seen all the time that the journal is followed. No `GET`: another program's key
+    /// is as good as none.
+    fn check(&self, at: usize) -> Call {
+        let mut command = redis::cmd("MGET");
+        command.arg(&self.space.journal(at).followed);
         Call::new(self.inner.buckets.all()[at].slot, command)
+    }
+
+    /// Returns what keeps a journal; that there is none is for the others to say.
+    fn renewals(&self, at: usize) -> [Call; 2] {
+        let journal = self.space.journal(at);
+        [&journal.followed, &journal.name].map(|key| {
+            let mut command = redis::cmd("PEXPIRE");
+            command.arg(key).arg(KEPT_MS);
+            Call::new(self.inner.buckets.all()[at].slot, command)
+        })
     }
 }
 
@@ -207,6 +233,7 @@ impl Part {
                     self.renew();
                 }
                 self.seen = walk.seen;
+                self.followed = walk.followed;
                 Ok(walk.news)
             }
             // There is no end to it: what is left counts as lost.
@@ -227,9 +254,7 @@ impl Walk {
         };
         let Some(seen) = self.seen.take() else {
             self.news = vec![Note::All];
-            self.seen = Record::parse(reply).map(|record| record.position);
-            let end = self.seen.as_ref().map(drop).ok_or_else(unexpected);
-            return self.end = Some(end);
+            return self.end = Some(self.begin(reply).ok_or_else(unexpected));
         };
         let Some((position, notes, is_end)) = page(reply, &seen) else {
             return;
@@ -237,6 +262,28 @@ impl Walk {
         self.seen = Some(position);
         self.news.extend(notes);
         self.end = is_end.then_some(Ok(()));
+    }
+
+    /// Goes where the script says that the journal ends.
+    fn begin(&mut self, reply: Value) -> Option<()> {
+        let [followed, record] = <[Value; 2]>::try_from(array(reply)).ok()?;
+        let Value::BulkString(followed) = followed else {
+            return None;
+        };
+        self.seen = Some(Record::parse(record)?.position);
+        self.followed = followed;
+        Some(())
+    }
+
+    /// Takes the reply that tells whether puts have seen all the time that the journal is followed.
+    fn check(&mut self, reply: Result<Value>) {
+        match reply.map(array) {
+            Err(error) => self.end = Some(Err(error)),
+            Ok(values) if values == [Value::BulkString(self.followed.clone())] => {}
+            Ok(_) if matches!(self.end, Some(Err(_))) => {}
+            // Anything may have been put: it begins anew.
+            Ok(_) => (self.seen, self.end) = (None, None),
+        }
     }
 }
 

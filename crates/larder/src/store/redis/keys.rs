@@ -6,6 +6,7 @@
 //! {T}g:<namespace>         namespace register: entries stamped with another value are not there
 //! {T}r:<namespace>:<name>  register of a tag or of the tags below a path
 //! {T}j:<namespace>         journal: what has changed, while somebody reads it; see `journal`
+//! {T}f:<namespace>         is there while somebody follows the journal; another value: another time
 //! {T}n:<namespace>:<key>   scratch of an addition; never outlives its script
 //! {T}l:<namespace>:<key>   lease: holders and fence of a name; the channel that calls its waiters has the same name
 //! {T}q:<namespace>:<key>   its queue
@@ -91,6 +92,11 @@ pub(super) fn register(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
 /// Returns `{T}j:<namespace>`.
 pub(super) fn journal(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
     [&bucket.tag, b"j:".as_slice(), namespace.as_bytes()].concat()
+}
+
+/// Returns `{T}f:<namespace>`.
+pub(super) fn followed(bucket: &Bucket, namespace: &Namespace) -> Vec<u8> {
+    [&bucket.tag, b"f:".as_slice(), namespace.as_bytes()].concat()
 }
 
 /// Returns the pattern that matches all names of a kind in a namespace, and in no other.
@@ -185,6 +191,7 @@ mod tests {
             }
             assert_eq!(slot(&register(bucket, &namespace)), bucket.slot);
             assert_eq!(slot(&journal(bucket, &namespace)), bucket.slot);
+            assert_eq!(slot(&followed(bucket, &namespace)), bucket.slot);
             let entry = name(bucket, b'e', &namespace, key);
             assert_eq!(user_key(&buckets, b'e', &namespace, &entry), Some(key));
             let longer = Namespace::new("a{x}", "m", 11);

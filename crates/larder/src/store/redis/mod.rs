@@ -206,12 +206,13 @@ impl Inner {
         for (index, bucket) in self.buckets.all().iter().enumerate() {
             let mut command = redis::cmd("DEL");
             command.arg(&space.register(index).name);
-            let journal = space.journal(index);
+            let journal = &space.journal(index).name;
             // On each connection: a write that was dropped may be on its way on any.
             for lane in 0..self.link.lanes() {
                 calls.push(Call::new(bucket.slot, command.clone()).lane(lane));
                 notes.push(Note {
-                    journal: journal.to_vec(),
+                    journal: journal.clone(),
+                    look: None,
                     call: Call::new(bucket.slot, notes::everything(journal)).lane(lane),
                 });
             }

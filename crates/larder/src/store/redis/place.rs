@@ -4,7 +4,7 @@ use redis::Cmd;
 
 use super::Inner;
 use super::keys::{self, Bucket};
-use super::spaces::{Register, Space};
+use super::spaces::{Journal, Register, Space};
 use crate::key::Namespace;
 use crate::redis_conn::{Call, Script};
 use crate::store::Register as TagRegister;
@@ -18,8 +18,8 @@ pub(super) struct Place<'a> {
     pub(super) lane: u64,
     pub(super) entry: Vec<u8>,
     pub(super) register: &'a Register,
-    /// The key of the journal of the bucket.
-    pub(super) journal: &'a [u8],
+    /// The journal of the bucket.
+    pub(super) journal: &'a Journal,
     within: &'a Bucket,
     namespace: &'a Namespace,
     key: &'a [u8],
@@ -67,7 +67,12 @@ impl Place<'_> {
     ) -> Cmd {
         let registers = registers.into_iter().map(|name| self.tag_register(name));
         let registers: Vec<_> = registers.collect();
-        let mut keys = vec![&self.entry[..], &self.register.name, third, self.journal];
+        let mut keys = vec![
+            &self.entry[..],
+            &self.register.name,
+            third,
+            &self.journal.name,
+        ];
         keys.extend(registers.iter().map(Vec::as_slice));
         script.command(&keys)
     }

@@ -1,5 +1,5 @@
-//! Merging plain puts: what many tasks write at the same moment goes out as one pipeline, with one note in the journal
-//! and one look at the register behind it.
+//! Merging plain puts: what many tasks write at the same moment goes out as one pipeline, with one look behind it, and
+//! one note in the journal if somebody follows it.
 //!
 //! Writes must keep their order, also where a caller goes away: once its connection stands, a batch is put together,
 //! without the puts whose caller is gone, and handed to the connection in one step under the lock of the queue; and
@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::combine::MAX_BATCH;
 use super::frame::Stamp;
-use super::notes;
+use super::notes::{self, Note, Untold};
 use super::queue::{Duty, abandoned};
 use super::spaces::Space;
-use super::write::{MAX_BYTES, stamp};
+use super::write::MAX_BYTES;
 use crate::error::Result;
+use crate::redis_conn::Call;
 
 /// A plain put.
 #[derive(Debug)]
@@ -40,16 +41,24 @@ pub(super) struct Put {
 /// What became of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The entry is there and valid.
+    /// The entry is there and valid, and the journal was told if somebody follows it.
     Done,
-    /// So it is, but the journal was not told, as where it is elsewhere.
-    Unnoted,
     /// It carries an old stamp: the script has to write it.
     Stale,
     /// It is written, but the register is elsewhere: its stamp is to be looked at, and the journal to be told.
     Unseen,
     /// It is not written, as where its slot moves.
     Refused,
+}
+
+/// What comes back behind puts.
+struct Behind {
+    /// The look failed: the register is elsewhere.
+    is_unseen: bool,
+    /// The register, as the look has found it.
+    stamp: Option<Stamp>,
+    /// Whether the journal was told, or nobody follows it.
+    is_settled: bool,
 }
 
 /// A put, and who waits for it.
@@ -70,24 +79,39 @@ impl Inner {
     pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<Outcome> {
         let under_way = self.puts.begin();
         if under_way.is_alone {
-            self.pass();
-            let (slot, lane, guess) = (put.slot, put.lane, put.guess);
-            let note = notes::keys(put.space.journal(put.bucket), iter::once(&put.note[..]));
-            let look = look(&put);
-            let mut pipeline = Pipeline::with_capacity(3);
-            pipeline.add_command(put.command);
-            pipeline.add_command(note).add_command(look);
-            let replies = self.link.pipeline(slot, lane, &pipeline).await?;
-            return Ok(match replies.as_slice() {
-                [set, noted, now] => outcome(set, noted, now, guess),
-                _ => Outcome::Refused,
-            });
+            return self.put_alone(put).await;
         }
         let (tell, told) = oneshot::channel();
         if self.puts.push(Waiting { put, tell }) {
             tokio::spawn(send(Duty::new(self, |inner| &inner.puts)));
         }
         told.await.unwrap_or_else(|gone| Err(abandoned(gone)))
+    }
+
+    async fn put_alone(&self, mut put: Put) -> Result<Outcome> {
+        self.pass();
+        let journal = put.space.journal(put.bucket);
+        let is_noted = journal.is_followed();
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.add_command(std::mem::take(&mut put.command));
+        if is_noted {
+            let note = iter::once(&put.note[..]);
+            pipeline.add_command(notes::keys(&journal.name, note));
+        }
+        pipeline.add_command(put.space.look(put.bucket));
+        let note = || vec![put.noting(iter::once(&put.note[..]))];
+        let untold = Untold::new(&self.link, (!is_noted).then_some(note));
+        let mut replies = self.link.pipeline(put.slot, put.lane, &pipeline).await?;
+        let behind = Behind::take(&mut replies, &put, is_noted);
+        let outcome = replies
+            .first()
+            .map_or(Outcome::Refused, |set| behind.outcome(set, put.guess));
+        if outcome == Outcome::Done && !behind.is_settled {
+            let note = put.noting(iter::once(&put.note[..]));
+            self.note_again(&note).await?;
+        }
+        untold.settle();
+        Ok(outcome)
     }
 
     /// Waits while a batch is handed to its connection: a write that is sent after this comes after it.
@@ -131,8 +155,9 @@ fn sort(waiting: Vec<Waiting>) -> Vec<Batch> {
 
 async fn exchange(inner: &Inner, batch: Batch) {
     let first = &batch.puts[0].put;
-    let (slot, lane, look) = (first.slot, first.lane, look(first));
-    let journal = first.space.journal(first.bucket).to_vec();
+    let (space, bucket) = (Arc::clone(&first.space), first.bucket);
+    let (slot, lane, look) = (first.slot, first.lane, space.look(bucket));
+    let is_noted = space.journal(bucket).is_followed();
     let mut puts = batch.puts;
     let make = || {
         puts.retain(|waiting| !waiting.tell.is_closed());
@@ -140,46 +165,90 @@ async fn exchange(inner: &Inner, batch: Batch) {
         for waiting in &mut puts {
             pipeline.add_command(std::mem::take(&mut waiting.put.command));
         }
-        if !puts.is_empty() {
+        if is_noted && !puts.is_empty() {
             let notes = puts.iter().map(|waiting| &waiting.put.note[..]);
-            pipeline.add_command(notes::keys(&journal, notes));
+            pipeline.add_command(notes::keys(&space.journal(bucket).name, notes));
         }
         pipeline.add_command(look);
         pipeline
     };
     let turn = inner.puts.lock();
-    match inner.link.pipeline_in_turn(slot, lane, turn, make).await {
-        Err(error) => puts.into_iter().for_each(|waiting| {
-            // Whoever went away needs no answer.
-            let _ = waiting.tell.send(Err(error.clone()));
-        }),
-        Ok(mut replies) => {
-            let now = replies.pop().unwrap_or_default();
-            let noted = replies.pop().unwrap_or_default();
-            for (waiting, reply) in puts.into_iter().zip(replies) {
-                let outcome = outcome(&reply, &noted, &now, waiting.put.guess);
-                let _ = waiting.tell.send(Ok(outcome));
+    let sent = inner.link.pipeline_in_turn(slot, lane, turn, make).await;
+    let Some(first) = puts.first() else {
+        return;
+    };
+    let notes = puts.iter().map(|waiting| &waiting.put.note[..]);
+    let note = || first.put.noting(notes.clone());
+    let mut replies = match sent {
+        Ok(replies) => replies,
+        Err(error) => {
+            // It may be applied all the same.
+            let note = (!is_noted).then(note);
+            tell(puts, |_| Err(error.clone()));
+            if let Some(note) = note {
+                let _ = inner.note_again(&note).await;
             }
+            return;
+        }
+    };
+    let behind = Behind::take(&mut replies, &first.put, is_noted);
+    let outcomes = puts.iter().zip(&replies);
+    let outcomes = outcomes.map(|(waiting, set)| behind.outcome(set, waiting.put.guess));
+    let outcomes: Vec<_> = outcomes.collect();
+    let is_due = !behind.is_settled && outcomes.contains(&Outcome::Done);
+    let noted = match is_due {
+        true => inner.note_again(&note()).await,
+        false => Ok(()),
+    };
+    tell(puts, |at| match outcomes.get(at) {
+        Some(Outcome::Done) => noted.clone().map(|()| Outcome::Done),
+        outcome => Ok(outcome.copied().unwrap_or(Outcome::Refused)),
+    });
+}
+
+/// Tells everybody what became of his put.
+fn tell(puts: Vec<Waiting>, outcome: impl Fn(usize) -> Result<Outcome>) {
+    for (at, waiting) in puts.into_iter().enumerate() {
+        // Whoever went away needs no answer.
+        let _ = waiting.tell.send(outcome(at));
+    }
+}
+
+impl Put {
+    /// Returns what notes puts of this register and connection.
+    fn noting<'a>(&self, notes: impl Iterator<Item = &'a [u8]> + Clone) -> Note {
+        let journal = &self.space.journal(self.bucket).name;
+        Note {
+            journal: journal.clone(),
+            call: Call::new(self.slot, notes::keys(journal, notes)).lane(self.lane),
+            look: None,
         }
     }
 }
 
-fn outcome(set: &Value, noted: &Value, now: &Value, guess: Stamp) -> Outcome {
-    match (set, now) {
-        (Value::Okay, Value::ServerError(_)) => Outcome::Unseen,
-        (Value::Okay, now) if stamp(now) == Some(guess) && notes::is_refused(noted) => {
-            Outcome::Unnoted
+impl Behind {
+    /// Takes what came back behind puts.
+    fn take(replies: &mut Vec<Value>, put: &Put, is_noted: bool) -> Self {
+        let look = replies.pop().unwrap_or_default();
+        let seen = put.space.seen(put.bucket, &look);
+        let note = is_noted.then(|| replies.pop().unwrap_or_default());
+        Self {
+            is_unseen: matches!(look, Value::ServerError(_)),
+            stamp: seen.stamp,
+            is_settled: match note {
+                Some(reply) => !notes::is_refused(&reply),
+                None => !seen.is_followed,
+            },
         }
-        (Value::Okay, now) if stamp(now) == Some(guess) => Outcome::Done,
-        (Value::Okay, _) => Outcome::Stale,
-        _ => Outcome::Refused,
     }
-}
 
-/// Returns the command that reads the register behind a put.
-fn look(put: &Put) -> Cmd {
-    let register = &put.space.register(put.bucket).name;
-    let mut look = Cmd::with_capacity(2, register.len() + 3);
-    look.arg("GET").arg(register);
-    look
+    /// Returns what became of a put.
+    fn outcome(&self, set: &Value, guess: Stamp) -> Outcome {
+        match set {
+            Value::Okay if self.is_unseen => Outcome::Unseen,
+            Value::Okay if self.stamp == Some(guess) => Outcome::Done,
+            Value::Okay => Outcome::Stale,
+            _ => Outcome::Refused,
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Writes. A plain put is `SET` and a look at the register behind it; everything else is one script.
 //!
-//! Both tell the journal: see `notes`. The plain put guesses the stamp. If the namespace was cleared since, what it wrote is not valid, the register says
-//! so in the same round trip, and the script writes again with the right stamp before the put is acknowledged.
+//! Both tell the journal: see `notes`. The plain put guesses the stamp. If the namespace was cleared since, what it wrote is not
+//! valid, the register says so in the same round trip, and the script writes again with the right stamp before the put is
+//! acknowledged.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::place::Place;
 use super::puts::{Outcome, Put};
 use super::read::array;
 use super::scripts::WRITE;
-use super::spaces::{Space, fresh};
+use super::spaces::{Space, fresh, stamp};
 use crate::envelope::{self, Envelope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Namespace;
@@ -97,14 +98,8 @@ impl Inner {
             };
             match self.put(put).await? {
                 Outcome::Done => return Ok(true),
-                Outcome::Unnoted => {
-                    let note = note([&step], place);
-                    self.note_again(&note.call, &note.journal).await?;
-                    return Ok(true);
-                }
                 Outcome::Unseen if self.sees(place, stamp).await? => {
-                    let note = note([&step], place);
-                    self.note_again(&note.call, &note.journal).await?;
+                    self.note_again(&note([&step], place, None)).await?;
                     return Ok(true);
                 }
                 Outcome::Unseen | Outcome::Stale => {}
@@ -175,17 +170,16 @@ impl Inner {
         }
         let looks = looks(&steps);
         calls.extend(looks.iter().map(|&index| {
-            let mut get = redis::cmd("GET");
-            get.arg(&steps[index].place.register.name);
-            steps[index].place.call(get)
+            let place = &steps[index].place;
+            place.call(space.look(place.bucket))
         }));
         let (mut replies, noted) = self.many_noted(calls, notes(&steps, &looks)).await;
         let registers = replies.split_off(steps.len());
         let mut seen: Vec<(usize, u64, Option<Stamp>)> = Vec::with_capacity(registers.len());
         for (index, reply) in looks.into_iter().zip(registers) {
-            let stamp = stamp(&reply?);
             let place = &steps[index].place;
-            seen.push((place.bucket, place.lane, stamp));
+            let look = space.seen(place.bucket, &reply?);
+            seen.push((place.bucket, place.lane, look.stamp));
         }
         let mut applied = vec![true; steps.len()];
         let (mut again, mut asking) = (Vec::new(), Vec::new());
@@ -394,26 +388,32 @@ fn looks(steps: &[Step<'_>]) -> Vec<usize> {
         .collect()
 }
 
-/// Returns the notes of plain puts, one for each bucket and lane: those of these steps.
+/// Returns the notes of plain puts, one for each bucket and lane: those of these steps. The looks come behind all steps.
 fn notes(steps: &[Step<'_>], firsts: &[usize]) -> Vec<Note> {
-    let of_first = |&first: &usize| {
+    let of_first = |(at, &first): (usize, &usize)| {
         let place = &steps[first].place;
         let is_beside = |step: &&Step<'_>| {
             let other = (step.place.bucket, step.place.lane);
             step.guess.is_some() && other == (place.bucket, place.lane)
         };
-        note(steps.iter().filter(is_beside), place)
+        let look = (!place.journal.is_followed()).then_some(steps.len() + at);
+        note(steps.iter().filter(is_beside), place, look)
     };
-    firsts.iter().map(of_first).collect()
+    firsts.iter().enumerate().map(of_first).collect()
 }
 
 /// Returns the note of plain puts of one bucket and lane.
-fn note<'a>(steps: impl IntoIterator<Item = &'a Step<'a>>, place: &Place<'_>) -> Note {
+fn note<'a>(
+    steps: impl IntoIterator<Item = &'a Step<'a>>,
+    place: &Place<'_>,
+    look: Option<usize>,
+) -> Note {
     let told: Vec<_> = steps.into_iter().map(Step::told).collect();
     let told = told.iter().map(Vec::as_slice);
     Note {
-        journal: place.journal.to_vec(),
-        call: place.call(notes::keys(place.journal, told)),
+        journal: place.journal.name.clone(),
+        call: place.call(notes::keys(&place.journal.name, told)),
+        look,
     }
 }
 
@@ -445,13 +445,6 @@ fn outcome(place: &Place<'_>, reply: Value) -> Result<bool> {
         place.register.learn(stamp);
     }
     Ok(*applied == 1)
-}
-
-pub(super) fn stamp(reply: &Value) -> Option<Stamp> {
-    match reply {
-        Value::BulkString(bytes) => bytes.as_slice().try_into().ok(),
-        _ => None,
-    }
 }
 
 /// Returns the TTL as Redis takes it.

@@ -15,29 +15,29 @@ use super::rig::{Rig, now, put, urls};
 use crate::has_servers;
 
 /// What servers and a busy machine may take to get over a fault.
-const RECOVERY: Duration = Duration::from_secs(30);
+pub(super) const RECOVERY: Duration = Duration::from_secs(30);
 /// The key of the journal of the rig on one server.
-const STREAM: &str = "{0}j:net:test:v1";
+pub(super) const STREAM: &str = "{0}j:net:test:v1";
 
 /// Another process that reads.
-struct Reader(Box<dyn Journal>);
+pub(super) struct Reader(Box<dyn Journal>);
 
 impl Reader {
     /// Begins to read; returns when it is told what changes, and not everything.
-    async fn new(store: &RedisStore, namespace: &Namespace) -> Self {
+    pub(super) async fn new(store: &RedisStore, namespace: &Namespace) -> Self {
         let mut reader = Self(store.journal(namespace).unwrap());
         assert!(has_all(&reader.poll().await.unwrap()));
         reader.settle().await;
         reader
     }
 
-    async fn poll(&mut self) -> Result<Vec<Note>> {
+    pub(super) async fn poll(&mut self) -> Result<Vec<Note>> {
         let parts: Result<Vec<_>> = self.0.poll().await.into_iter().collect();
         Ok(parts?.into_iter().flatten().collect())
     }
 
     /// Polls until it is told nothing.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         let began = Instant::now();
         while self.poll().await.ok().is_none_or(|notes| !notes.is_empty()) {
             assert!(began.elapsed() < RECOVERY, "no end of news");
@@ -58,16 +58,16 @@ impl Reader {
     }
 }
 
-fn has_all(notes: &[Note]) -> bool {
+pub(super) fn has_all(notes: &[Note]) -> bool {
     notes.contains(&Note::All)
 }
 
-fn note(key: &str, write_id: u64) -> Note {
+pub(super) fn note(key: &str, write_id: u64) -> Note {
     let key = larder::KeyRef::from(key).to_key().unwrap();
     Note::Key { key, write_id }
 }
 
-fn number(value: &xtask::servers::resp::Value) -> i64 {
+pub(super) fn number(value: &xtask::servers::resp::Value) -> i64 {
     value.text().parse().unwrap()
 }
 
@@ -76,7 +76,7 @@ fn tag(name: &str) -> Register {
 }
 
 /// Two processes on one server.
-async fn pair(server: &RedisServer) -> (Rig, Reader) {
+pub(super) async fn pair(server: &RedisServer) -> (Rig, Reader) {
     let here = Rig::new(RedisStore::connect(server.url()).await.unwrap());
     let there = RedisStore::connect(server.url()).await.unwrap();
     let reader = Reader::new(&there, &here.namespace).await;

@@ -4,6 +4,7 @@
 
 mod clears;
 mod failover;
+mod followed;
 mod frames;
 mod history;
 mod hostile;

@@ -106,7 +106,7 @@ fn keys_of(words: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
             Some(&words[3..3 + count])
         }
         "GET" | "GETDEL" | "SET" | "GETRANGE" | "SETRANGE" | "STRLEN" | "PTTL" | "PEXPIRE"
-        | "PERSIST" | "INCRBY" | "TYPE" => Some(&words[1..2]),
+        | "PERSIST" | "INCRBY" | "TYPE" | "XADD" | "XRANGE" | "XREVRANGE" => Some(&words[1..2]),
         _ if name.starts_with('Z') => Some(&words[1..2]),
         "PING" | "SCAN" | "INFO" | "TIME" | "CLUSTER" | "SCRIPT" | "HELLO" | "CLIENT" | "ROLE"
         | "CONFIG" | "REPLCONF" | "ASKING" | "MONITOR" | "KEYS" | "COMMAND" => None,
@@ -116,6 +116,10 @@ fn keys_of(words: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
 
 /// Does everything that the store can, to every key.
 async fn use_everything(store: &RedisStore, namespace: &Namespace) {
+    let mut journal = store.journal(namespace).unwrap();
+    for read in journal.poll().await {
+        read.unwrap();
+    }
     for key in KEYS.map(str::as_bytes) {
         let put = |value| Write::put(key, value, Expiry::After(60_000));
         let writes = [

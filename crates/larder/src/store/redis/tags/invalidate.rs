@@ -10,8 +10,7 @@ use crate::store::redis::keys::{self, Bucket};
 use crate::store::redis::notes::{self, Note};
 use crate::store::redis::read::array;
 use crate::store::redis::scripts::SOFTEN;
-use crate::store::redis::spaces::{Space, fresh};
-use crate::store::redis::write::stamp;
+use crate::store::redis::spaces::{Space, fresh, stamp};
 use crate::store::{Invalidated, Invalidation, Register};
 
 impl Inner {
@@ -31,7 +30,7 @@ impl Inner {
             match how {
                 Invalidation::Hard => {
                     calls.extend(removal(bucket, &space, index, (&any, &named)));
-                    notes.extend(note(bucket, space.journal(index), names));
+                    notes.extend(note(bucket, &space.journal(index).name, names));
                 }
                 Invalidation::Soft => calls.push(softening(bucket, &space, index, (&any, &named))),
             }
@@ -100,6 +99,7 @@ fn note(bucket: &Bucket, journal: &[u8], names: &[Register]) -> Option<Note> {
     let command = notes::registers(journal, names.iter().map(Register::as_bytes));
     (!names.is_empty()).then(|| Note {
         journal: journal.to_vec(),
+        look: None,
         call: Call::new(bucket.slot, command),
     })
 }
@@ -123,7 +123,11 @@ fn softening(
     index: usize,
     (any, named): (&[u8], &[Vec<u8>]),
 ) -> Call {
-    let mut keys = vec![&space.register(index).name[..], any, space.journal(index)];
+    let mut keys = vec![
+        &space.register(index).name[..],
+        any,
+        &space.journal(index).name,
+    ];
     keys.extend(named.iter().map(Vec::as_slice));
     let mut command = SOFTEN.command(&keys);
     for _ in named {

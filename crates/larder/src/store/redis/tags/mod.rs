@@ -15,8 +15,7 @@ pub(super) use self::capture::Target;
 
 use super::place::Place;
 use super::read::{array, numbers};
-use super::spaces::fresh;
-use super::write::stamp;
+use super::spaces::{fresh, stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Register, Stamp};
 use crate::tag::Nonces;
