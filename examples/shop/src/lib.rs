@@ -9,7 +9,11 @@
 //! - `users`, `products`: rows of the database by id
 //! - `counts`: views and rankings, of no use to the database
 //! - `visitors`: who came when, for minutes
+//!
+//! Several processes may serve one shop, on one directory and one cache; `changes` is about what they show of each
+//! other's changes.
 
+mod changes;
 mod db;
 mod error;
 mod overview;
@@ -45,10 +49,12 @@ const JITTER: f64 = 0.1;
 /// What can be chosen about a shop.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the database `shop.db` and the cache live; created when it is not there.
+    /// Where the database `shop.db` and, by default, the cache live; created when it is not there.
     pub dir: PathBuf,
     /// How slow the database is; default 20 ms a query.
     pub query_time: Duration,
+    /// A configuration of the cache, a `larder.toml`; by default the cache is a file beside the database.
+    pub config: Option<PathBuf>,
     /// How many requests a minute each address may make; default 300.
     pub requests_per_minute: i64,
 }
@@ -60,6 +66,7 @@ impl Settings {
         Self {
             dir: dir.into(),
             query_time: Duration::from_millis(20),
+            config: None,
             requests_per_minute: 300,
         }
     }
@@ -82,10 +89,13 @@ impl Shop {
     /// Opens the database and the cache. Blocks for some milliseconds, which does not matter before the first request.
     ///
     /// # Errors
-    /// The directory or a file in it cannot be created or read.
+    /// The directory or a file in it cannot be created or read; the configuration is wrong, or its server is not there.
     pub async fn open(settings: Settings) -> Result<Self, AppError> {
         std::fs::create_dir_all(&settings.dir)?;
-        let larder = Larder::embedded(settings.dir.join("cache")).await?;
+        let larder = match &settings.config {
+            Some(file) => Larder::open(file).await?,
+            None => Larder::embedded(settings.dir.join("cache")).await?,
+        };
         let shop = Self {
             pages: larder.partition("pages")?,
             users: larder.partition("users")?,

@@ -1,4 +1,4 @@
-//! Serves the shop: `shop [--listen ADDRESS] [DIRECTORY]`.
+//! Serves the shop; see [`USAGE`].
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use shop::{Settings, Shop};
 use tokio::net::TcpListener;
 
-const USAGE: &str = "usage: shop [--listen ADDRESS] [DIRECTORY]";
+const USAGE: &str = "usage: shop [--listen ADDRESS] [--config LARDER.TOML] [--limit REQUESTS_PER_MINUTE] [DIRECTORY]";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
-    let (address, dir) = arguments()?;
     // Without a directory everything is forgotten at the end.
     let scratch = tempfile::tempdir()?;
-    let dir = dir.unwrap_or_else(|| scratch.path().to_owned());
+    let (address, settings) = arguments(Settings::new(scratch.path()))?;
+    let dir = settings.dir.clone();
 
-    let shop = Shop::open(Settings::new(&dir)).await?;
+    let shop = Shop::open(settings).await?;
     let listener = TcpListener::bind(address).await?;
     println!(
         "http://{} keeps its files in {}",
@@ -30,21 +30,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn arguments() -> Result<(SocketAddr, Option<PathBuf>), Box<dyn Error>> {
+fn arguments(mut settings: Settings) -> Result<(SocketAddr, Settings), Box<dyn Error>> {
     let mut address = SocketAddr::from(([127, 0, 0, 1], 3000));
     let mut dir = None;
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
-        if argument == "--listen" {
-            let value = arguments.next().ok_or(USAGE)?;
-            address = value.to_str().ok_or(USAGE)?.parse()?;
-        } else if dir.is_some() || argument.as_encoded_bytes().starts_with(b"-") {
-            return Err(USAGE.into());
-        } else {
-            dir = Some(PathBuf::from(argument));
+        let mut value = || arguments.next().ok_or(USAGE);
+        match argument.to_str() {
+            Some("--listen") => address = value()?.to_str().ok_or(USAGE)?.parse()?,
+            Some("--limit") => {
+                settings.requests_per_minute = value()?.to_str().ok_or(USAGE)?.parse()?;
+            }
+            Some("--config") => settings.config = Some(value()?.into()),
+            Some(option) if option.starts_with('-') => return Err(USAGE.into()),
+            _ if dir.is_some() => return Err(USAGE.into()),
+            _ => dir = Some(PathBuf::from(argument)),
         }
     }
-    Ok((address, dir))
+    settings.dir = dir.unwrap_or(settings.dir);
+    Ok((address, settings))
 }
 
 /// Waits for Ctrl-C or, as service managers send it, SIGTERM.

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::ConnectInfo;
 use axum::response::Html;
 use larder::RememberError;
 
+use crate::changes::Visited;
 use crate::error::{AppError, or_default};
 use crate::pages::{self, escape};
 use crate::products::LATEST_SALE;
@@ -16,7 +17,7 @@ use crate::{JITTER, Shop, TTL, rankings, users, visitors};
 const NEWEST_USERS: &str = "overview:newest-users";
 
 pub(crate) async fn show(
-    State(shop): State<Shop>,
+    Visited(shop): Visited,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
 ) -> Result<Html<String>, AppError> {
     let welcome = if or_default(visitors::is_new(&shop, peer.ip()).await) {

@@ -1,9 +1,10 @@
 //! Products: rows kept by id and shared by every page that shows them, and what a sale changes.
 
 use axum::extract::{Path, Query, State};
-use axum::response::{Html, Redirect};
+use axum::response::{Html, Response};
 use larder::RememberError;
 
+use crate::changes::{self, Visited};
 use crate::db::{Product, ProductId, Purchase};
 use crate::error::{AppError, or_default};
 use crate::pages::{self, escape};
@@ -14,7 +15,7 @@ const PER_PAGE: u32 = 20;
 pub(crate) const LATEST_SALE: &str = "latest-sale";
 
 pub(crate) async fn list(
-    State(shop): State<Shop>,
+    Visited(shop): Visited,
     Query(paging): Query<Paging>,
 ) -> Result<Html<String>, AppError> {
     let page = paging.number();
@@ -43,7 +44,7 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn show(
-    State(shop): State<Shop>,
+    Visited(shop): Visited,
     Path(id): Path<ProductId>,
 ) -> Result<Html<String>, AppError> {
     let product = by_ids(&shop, &[id]).await?.pop().flatten();
@@ -60,7 +61,7 @@ pub(crate) async fn show(
 pub(crate) async fn buy(
     State(shop): State<Shop>,
     Path(id): Path<ProductId>,
-) -> Result<Redirect, AppError> {
+) -> Result<Response, AppError> {
     let product = match shop.database.buy(id).await? {
         Purchase::Bought(product) => product,
         Purchase::SoldOut => return Err(AppError::SoldOut),
@@ -68,7 +69,8 @@ pub(crate) async fn buy(
     };
     // It is sold whatever the cache says: an error page would have it bought twice.
     or_default(after_sale(&shop, &product).await);
-    Ok(Redirect::to(&format!("/products/{}", id.0)))
+    let change = shop.products.causal();
+    Ok(changes::see_other(&format!("/products/{}", id.0), change))
 }
 
 /// Brings the cache up to date after a sale.

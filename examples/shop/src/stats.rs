@@ -17,6 +17,7 @@ pub(crate) async fn stats(State(shop): State<Shop>) -> Result<Json<Value>, AppEr
             "hit_ratio": stats.process.hit_ratio(),
             "process": stats.process,
             "total": stats.total,
+            "local": stats.local,
         });
         caches.insert(name, figures);
     }

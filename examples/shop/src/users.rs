@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use axum::Form;
 use axum::extract::{Path, Query, State};
-use axum::response::{Html, Redirect};
-use larder::cache::LoadContext;
+use axum::response::{Html, Response};
+use larder::cache::{Causal, LoadContext};
 use larder::{Cache, RememberError};
 use serde::Deserialize;
 
+use crate::changes::{self, Visited};
 use crate::db::{User, UserId};
 use crate::error::AppError;
 use crate::pages::{self, escape};
@@ -24,7 +25,7 @@ const MAX_NAME_CHARS: usize = 80;
 const PEOPLE: &str = "people";
 
 pub(crate) async fn list(
-    State(shop): State<Shop>,
+    Visited(shop): Visited,
     Query(paging): Query<Paging>,
 ) -> Result<Html<String>, AppError> {
     let page = paging.number();
@@ -48,7 +49,7 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn show(
-    State(shop): State<Shop>,
+    Visited(shop): Visited,
     Path(id): Path<UserId>,
 ) -> Result<Html<String>, AppError> {
     let database = shop.database.clone();
@@ -80,7 +81,7 @@ pub(crate) async fn rename(
     State(shop): State<Shop>,
     Path(id): Path<UserId>,
     Form(form): Form<Rename>,
-) -> Result<Redirect, AppError> {
+) -> Result<Response, AppError> {
     let name = form.name.trim();
     if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
         return Err(AppError::Invalid("a name has 1 to 80 characters"));
@@ -89,15 +90,15 @@ pub(crate) async fn rename(
         return Err(AppError::NotFound);
     }
     // An error of the cache is told: the old name may still be shown, and renaming once more does no harm.
-    forget(&shop, id).await?;
-    Ok(Redirect::to(&format!("/users/{}", id.0)))
+    let change = forget(&shop, id).await?;
+    Ok(changes::see_other(&format!("/users/{}", id.0), change))
 }
 
 /// Forgets what shows users after many were changed behind the shop's back, by an import for example.
-pub(crate) async fn imported(State(shop): State<Shop>) -> Result<Redirect, AppError> {
+pub(crate) async fn imported(State(shop): State<Shop>) -> Result<Response, AppError> {
     shop.users.clear().await?;
-    shop.pages.invalidate_group(PEOPLE).await?;
-    Ok(Redirect::to("/users"))
+    let change = shop.pages.invalidate_group(PEOPLE).await?.causal;
+    Ok(changes::see_other("/users", change))
 }
 
 /// Names what is invalidated together. Groups of `[tags.groups]` in a configuration can be used by operators as well.
@@ -109,10 +110,9 @@ pub(crate) fn name_groups(pages: &Cache) -> Result<(), larder::Error> {
 ///
 /// Always after the change of the database: what is loaded from then on is new, and a load that was under way is not
 /// kept.
-async fn forget(shop: &Shop, id: UserId) -> Result<(), larder::Error> {
+async fn forget(shop: &Shop, id: UserId) -> Result<Causal, larder::Error> {
     shop.users.delete(id).await?;
-    shop.pages.invalidate_tags([tag(id)]).await?;
-    Ok(())
+    Ok(shop.pages.invalidate_tags([tag(id)]).await?.causal)
 }
 
 /// Returns the tag of what shows a user.

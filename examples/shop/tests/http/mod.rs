@@ -25,17 +25,27 @@ impl Response {
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Response {
-    request(address, "GET", path, "").await
+    get_as(address, path, "").await
+}
+
+/// Asks as the visitor to whom the shop has given this cookie.
+pub(crate) async fn get_as(address: SocketAddr, path: &str, cookie: &str) -> Response {
+    request(address, ("GET", path), cookie, "").await
 }
 
 /// Posts a form, encoded already.
 pub(crate) async fn post(address: SocketAddr, path: &str, form: &str) -> Response {
-    request(address, "POST", path, form).await
+    request(address, ("POST", path), "", form).await
 }
 
-async fn request(address: SocketAddr, method: &str, path: &str, form: &str) -> Response {
+async fn request(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    cookie: &str,
+    form: &str,
+) -> Response {
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncookie: {cookie}\r\n\
          content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
         form.len()
     );
