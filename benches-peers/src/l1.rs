@@ -10,13 +10,12 @@ use bytes::Bytes;
 use larder::{Cache, Local, NullStore};
 
 use crate::measure::{self, Peer, nanos_per_op, rounds, target};
-use crate::workload::{keys, value, zipf};
+use crate::workload::{HOUR, keys, value, zipf};
 
-const HOUR: Duration = Duration::from_secs(3600);
 const ROUNDS: usize = 7;
 
 /// Polls a future until it is ready, at once as a rule: what an executor does, without its cost.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

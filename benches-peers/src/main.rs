@@ -1,6 +1,6 @@
 //! Measures Larder beside its limits and its peers, in one run, and prints ratios.
 //!
-//! `cargo xtask bench [l1|l1-ratio|sqlite|file|codec|redis|locks|tags|memcached|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
+//! `cargo xtask bench [l1|l1-ratio|sqlite|file|codec|redis|locks|tags|remember|memcached|cli]...`; without a name, all of them. Cells are medians (minimum..maximum) of
 //! several rounds; peers run one after the other inside each round, so that a burst of other work hits all of them.
 
 mod cli;
@@ -10,6 +10,7 @@ mod l1;
 mod l1_ratio;
 mod measure;
 mod network;
+mod remember;
 mod sqlite;
 mod workload;
 
@@ -24,6 +25,7 @@ const BENCHES: &[Bench] = &[
     ("redis", "Redis store against the bare client", network::redis::run),
     ("locks", "locks on Redis against bare scripts", network::locks::run),
     ("tags", "tags on Redis against deleting, key sets and a peer", network::tags::run),
+    ("remember", "remember and #[cache]: hits, misses, a skewed load, a crowd", remember::run),
     ("memcached", "Memcached store against a client crate", network::memcached::run),
     ("cli", "whole-process time of `cache get`", cli::run),
 ];
@@ -35,6 +37,8 @@ fn main() {
         ["redis-pinned"] => return network::redis::pinned(),
         ["locks-pinned"] => return network::locks::pinned(),
         ["tags-pinned"] => return network::tags::pinned(),
+        ["remember-pinned"] => return remember::pinned(),
+        ["remember-child", url] => return remember::crowd::child(url),
         ["memcached-pinned"] => return network::memcached::pinned(),
         _ => {}
     }

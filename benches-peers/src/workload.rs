@@ -1,9 +1,13 @@
 //! Keys, values and access patterns.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Zipf};
+
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 pub fn key(index: usize) -> String {
     format!("user:{index:08}:prof")

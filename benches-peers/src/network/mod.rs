@@ -5,6 +5,7 @@ pub mod locks;
 pub mod memcached;
 pub mod redis;
 pub mod tags;
+pub mod traffic;
 
 use std::future::Future;
 use std::process::Command;
@@ -14,19 +15,19 @@ use tokio::runtime::Runtime;
 use crate::measure::nanos_per_op;
 
 /// Runs this program again on one core; what it starts stays there, too.
-fn on_one_core(role: &str) {
+pub fn on_one_core(role: &str) {
     let program = std::env::current_exe().expect("the program has a path");
     let status = Command::new("taskset").args(["-c", "0"]).arg(program).arg(role).status();
     let status = status.expect("taskset, of the package util-linux, runs");
     assert!(status.success(), "{role} failed");
 }
 
-fn one_thread() -> Runtime {
+pub fn one_thread() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Microseconds of one operation after the other.
-fn sequential<F: Future>(runtime: &Runtime, ops: usize, mut op: impl FnMut(usize) -> F) -> f64 {
+pub fn sequential<F: Future>(runtime: &Runtime, ops: usize, mut op: impl FnMut(usize) -> F) -> f64 {
     nanos_per_op(ops, || {
         runtime.block_on(async {
             for n in 0..ops {

@@ -15,7 +15,7 @@ const KEYS: usize = 1000;
 const OPS: usize = 10_000;
 const ROUNDS: usize = 7;
 
-pub(super) fn connect(runtime: &Runtime, url: &str) -> MultiplexedConnection {
+pub fn connect(runtime: &Runtime, url: &str) -> MultiplexedConnection {
     let info: redis::ConnectionInfo = redis::IntoConnectionInfo::into_connection_info(url).expect("a URL");
     let info = info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
     let client = redis::Client::open(info).expect("the address is valid");
