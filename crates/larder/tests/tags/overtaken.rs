@@ -175,6 +175,24 @@ async fn a_value_that_is_found_is_not_withheld() {
     assert_eq!(found.expect("it is in the store").unwrap(), "x");
 }
 
+/// What a bulk load has waited for and found is no longer its concern, be it deleted at once.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_was_found_is_not_begun_again() {
+    let (cache, other) = pair();
+    load_slowly(&other, "k", 200 * MS);
+    sleep(20 * MS).await;
+    let load = |keys: Vec<&'static str>| async move {
+        Ok::<_, LoadError>(keys.into_iter().map(|key| (key, "own".to_owned())))
+    };
+    let found = cache.remember_many(&["k"], load).await.unwrap();
+    assert_eq!(found, [Some("k".to_owned())]);
+    assert!(other.delete("k").await.unwrap());
+    sleep(1000 * MS).await;
+    let next = async { other.remember("k", value("next")).await };
+    let next = timeout(5000 * MS, next).await;
+    assert_eq!(next.expect("nobody loads").unwrap(), "next");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_leaves_no_mark_behind() {
     let short = Duration::from_secs(9);
