@@ -334,6 +334,9 @@ impl Inner {
     }
 
     /// Joins a flight that is under way, if nothing has overtaken it before this call began.
+    ///
+    /// # Errors
+    /// As [`nesting::wait_for`] and [`Flights::join`](super::flight::Flights::join).
     pub(super) async fn join<V, E>(
         self: &Arc<Self>,
         key: &[u8],
@@ -347,6 +350,8 @@ impl Inner {
         let Some(waiter) = self.flights.join::<V, E>(key, options.write.schema)? else {
             return Ok(None);
         };
+        // First of all: a loader that asks for its own key would start one load after another.
+        let _waiting = nesting::wait_for(waiter.id())?;
         let ask = |claim| {
             let (inner, key, options) = (Arc::clone(self), Key::from(key), options.clone());
             async move { inner.stands(key.as_bytes(), claim, &options).await }
