@@ -64,12 +64,12 @@ impl Inner {
         if let Some(Noted(Some(value))) = noted {
             return Ok(fresh(value));
         }
-        if let Some(value) = self.local_hit::<V>(key.as_bytes(), view) {
-            return Ok(fresh(value));
-        }
         let version = memo.as_ref().map(|memo| memo.version());
-        let served = self.remember_within(key, loader, options).await?;
-        if let (Some(memo), Some(version)) = (memo, version) {
+        let served = match self.local_hit::<V>(key.as_bytes(), view) {
+            Some(value) => fresh(value),
+            None => self.remember_within(key, loader, options).await?,
+        };
+        if let (Some(memo), Some(version), false) = (memo, version, served.is_stale) {
             memo.note(key.as_bytes(), view, Some(&served.value), version);
         }
         Ok(served)
