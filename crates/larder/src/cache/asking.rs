@@ -353,8 +353,8 @@ impl Inner {
         // First of all: a loader that asks for its own key would start one load after another.
         let _waiting = nesting::wait_for(waiter.id())?;
         let ask = |claim| {
-            let (inner, key, options) = (Arc::clone(self), Key::from(key), options.clone());
-            async move { inner.stands(key.as_bytes(), claim, &options).await }
+            let (inner, key) = (Arc::clone(self), Key::from(key));
+            async move { inner.stands(key.as_bytes(), claim).await }
         };
         if waiter.is_fit_for(&self.flights, since, ask).await {
             return Ok(Some(waiter));

@@ -98,7 +98,8 @@ impl Cache {
     /// itself; what it asks for in tasks of its own is not seen, and waits until a `hard_timeout`.
     ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
-    /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
+    /// one for each 10 s that the load takes. Who joins a load that began before: one, and of a tagged
+    /// value two, in common with others.
     ///
     /// # Errors
     /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic, and
