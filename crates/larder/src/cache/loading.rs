@@ -313,7 +313,7 @@ impl Inner {
             return Begun::Value(value);
         }
         let wanted = Wanted {
-            with_stale: false,
+            grace_ms: 0,
             ..options.wanted()
         };
         if let Some(entry) = entry.filter(|entry| !entry.is_stale)
