@@ -123,6 +123,8 @@ impl Inner {
                 }
             }
             Err(error) => {
+                // Changes of these keys wait for their commits, and the store may be as slow to end the leases.
+                drop(sent);
                 self.unmark_later(&self.namespace, marks, &error);
                 self.not_stored(&error);
             }

@@ -281,7 +281,16 @@ impl Inner {
         let refused: Vec<&[u8]> = refused.map(|((key, ..), _)| *key).collect();
         let present = match refused.is_empty() {
             true => Vec::new(),
-            false => self.store.get_many(&self.namespace, &refused).await?,
+            false => {
+                let present = self.store.get_many(&self.namespace, &refused).await;
+                present.inspect_err(|error| {
+                    // Nobody loads under those that were granted.
+                    let left = keys.iter().zip(&tokens).zip(&granted);
+                    let left = left.filter(|(_, granted)| **granted);
+                    let left = left.map(|(((key, ..), token), _)| (Key::from(*key), *token));
+                    self.unmark_later(&self.namespace, left.collect(), error);
+                })?
+            }
         };
         let mut present = present.into_iter();
         let begun = granted.iter().zip(tokens).map(|(is_granted, token)| {
