@@ -302,7 +302,15 @@ impl Inner {
             .flights
             .enter::<V, E>(key.as_bytes(), schema, (depends, true));
         match entered {
-            Ok(Entered::Leads(pilot, _waiter)) => Some(pilot),
+            Ok(Entered::Leads(pilot, waiter)) => {
+                drop(waiter);
+                // Closing waits for the flights that it sees, and this one may be too late for that.
+                if self.background.is_closed() && pilot.is_abandoned() {
+                    pilot.land(Ok(None));
+                    return None;
+                }
+                Some(pilot)
+            }
             // Who has a value does not mind how many wait for the next.
             Ok(Entered::Joins(_)) | Err(_) => None,
         }
