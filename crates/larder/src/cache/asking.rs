@@ -64,12 +64,12 @@ impl Inner {
         if let Some(Noted(Some(value))) = noted {
             return Ok(fresh(value));
         }
-        if let Some(value) = self.local_hit::<V>(key.as_bytes(), view) {
-            return Ok(fresh(value));
-        }
         let version = memo.as_ref().map(|memo| memo.version());
-        let served = self.remember_within(key, loader, options).await?;
-        if let (Some(memo), Some(version)) = (memo, version) {
+        let served = match self.local_hit::<V>(key.as_bytes(), view) {
+            Some(value) => fresh(value),
+            None => self.remember_within(key, loader, options).await?,
+        };
+        if let (Some(memo), Some(version), false) = (memo, version, served.is_stale) {
             memo.note(key.as_bytes(), view, Some(&served.value), version);
         }
         Ok(served)
@@ -302,7 +302,15 @@ impl Inner {
             .flights
             .enter::<V, E>(key.as_bytes(), schema, (depends, true));
         match entered {
-            Ok(Entered::Leads(pilot, _waiter)) => Some(pilot),
+            Ok(Entered::Leads(pilot, waiter)) => {
+                drop(waiter);
+                // Closing waits for the flights that it sees, and this one may be too late for that.
+                if self.background.is_closed() && pilot.is_abandoned() {
+                    pilot.land(Ok(None));
+                    return None;
+                }
+                Some(pilot)
+            }
             // Who has a value does not mind how many wait for the next.
             Ok(Entered::Joins(_)) | Err(_) => None,
         }
@@ -334,6 +342,9 @@ impl Inner {
     }
 
     /// Joins a flight that is under way, if nothing has overtaken it before this call began.
+    ///
+    /// # Errors
+    /// As [`nesting::wait_for`] and [`Flights::join`](super::flight::Flights::join).
     pub(super) async fn join<V, E>(
         self: &Arc<Self>,
         key: &[u8],
@@ -347,9 +358,11 @@ impl Inner {
         let Some(waiter) = self.flights.join::<V, E>(key, options.write.schema)? else {
             return Ok(None);
         };
+        // First of all: a loader that asks for its own key would start one load after another.
+        let _waiting = nesting::wait_for(waiter.id())?;
         let ask = |claim| {
-            let (inner, key, options) = (Arc::clone(self), Key::from(key), options.clone());
-            async move { inner.stands(key.as_bytes(), claim, &options).await }
+            let (inner, key) = (Arc::clone(self), Key::from(key));
+            async move { inner.stands(key.as_bytes(), claim).await }
         };
         if waiter.is_fit_for(&self.flights, since, ask).await {
             return Ok(Some(waiter));

@@ -89,18 +89,22 @@ impl Inner {
 }
 
 impl Cache {
-    /// Waits up to `grace` until no load of this cache is under way in this process, in the background or not, and then hands
-    /// its counts to the store. For the end of a program: what is being loaded is stored.
+    /// Waits up to `grace` until no load of this cache is under way in this process, in the background or not, and what loads
+    /// that met with errors may have left in the store is taken back, and then hands its counts to the store. For the end of a
+    /// program: what is being loaded is stored.
     ///
     /// From the call on nothing is loaded anew as long as there is a value, be it stale; whatever is missing is loaded as
     /// ever, by clones of this handle too.
     ///
     /// # Errors
-    /// `Timeout`: some loads are still under way, and go on; the store's.
+    /// `Timeout`: some loads are still under way, or what they left is being taken back, and that goes on; the store's.
     pub async fn close(&self, grace: Duration) -> Result<()> {
         let inner = &self.inner;
         inner.background.is_closed.store(true, SeqCst);
-        let idle = inner.flights.idle();
+        let idle = async {
+            inner.flights.idle().await;
+            inner.unmarked().await;
+        };
         if tokio::time::timeout(grace, idle).await.is_err() {
             let left = inner.flights.under_way();
             let message = format!("loads still under way after {grace:?}: {left}");

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::asking::check_stale_for;
 use super::background::Background;
 use super::causal::SEEN_TOKENS;
@@ -230,6 +232,7 @@ impl Builder {
             groups: Groups::new(self.tag_groups)?,
             learnt: quick_cache::sync::Cache::new(LEARNT_KEYS),
             unmarking: AtomicUsize::new(0),
+            unmarked: Notify::new(),
             counters: Counters::default(),
             flusher: Flusher::default(),
         };

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::flight::{Outcome, Pilot};
+use super::freshness::Life;
 use super::landing::{Loaded, Ready};
 use super::loader::{Decisions, LoadContext, is_none, panic_text, run_loader};
 use super::loading::{Begun, Loading};
@@ -22,6 +23,7 @@ use crate::envelope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::tag;
+use crate::ttl::Ttl;
 
 /// What a flight has beside its pilot.
 pub(super) struct Flown<V, E> {
@@ -51,7 +53,12 @@ impl<V, E> Flown<V, E> {
 
     /// Returns whether the entry that is there may live on as it is: its loader says so, and knows it, and nothing else about
     /// it has changed.
-    fn is_renewed(&self, loading: &Loading, options: &LoadOptions, decisions: &Decisions) -> bool {
+    fn is_renewed(
+        &self,
+        loading: &Loading,
+        options: &LoadOptions,
+        (decisions, default_ttl): (&Decisions, Ttl),
+    ) -> bool {
         let Some((found, life)) = self.previous.as_ref().and_then(|it| Some((it, it.life?))) else {
             return false;
         };
@@ -59,6 +66,7 @@ impl<V, E> Flown<V, E> {
             // Only a new entry is no longer marked.
             && !found.is_marked
             && life.ttl_ms.is_some()
+            && !is_shorter(decisions.ttl.unwrap_or(options.write.ttl), default_ttl, &life)
             && life.grace_ms == options.write.grace_ms
             && decisions.tags.is_empty();
         let has_tag = |register: &tag::Register| envelope::carries(&found.entry, register);
@@ -130,7 +138,9 @@ impl Inner {
             Ok(Some(Arc::new(value)))
         });
         let value = match &loaded {
-            Ok(Some(value)) if flown.is_renewed(&loading, &options, &decisions) => {
+            Ok(Some(value))
+                if flown.is_renewed(&loading, &options, (&decisions, self.default_ttl)) =>
+            {
                 self.renewed(value, &options, &decisions)
             }
             Ok(Some(value)) => {
@@ -288,6 +298,13 @@ impl Inner {
         self.counters.count(Counter::WriteError);
         tracing::warn!(cache = %self.name, %error, "a loaded value could not be stored");
     }
+}
+
+/// Returns whether a TTL is shorter than the one that an entry says it has, by which its refresh points are counted.
+fn is_shorter(ttl: Ttl, default_ttl: Ttl, life: &Life) -> bool {
+    let ttl_ms = ttl.resolve(default_ttl).ok().flatten();
+    let both = ttl_ms.zip(life.ttl_ms);
+    both.is_some_and(|(ttl_ms, of_entry_ms)| ttl_ms < of_entry_ms)
 }
 
 /// Returns whole milliseconds, as a header keeps them.

@@ -46,8 +46,8 @@ pub(super) struct Life {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) schema: u32,
-    /// Also what has expired softly.
-    pub(super) with_stale: bool,
+    /// Also what has expired softly, less than so long ago.
+    pub(super) grace_ms: u64,
     /// When the caller wants to see the entry itself, and no local copy.
     pub(super) ahead: Ahead,
 }
@@ -57,7 +57,7 @@ impl Wanted {
     pub(super) fn fresh(schema: u32) -> Self {
         Self {
             schema,
-            with_stale: false,
+            grace_ms: 0,
             ahead: Ahead::default(),
         }
     }
@@ -75,6 +75,11 @@ pub(super) fn ends_at_ms(entry: &Entry) -> Option<u64> {
 pub(super) fn is_over(entry: &Entry, now_ms: u64) -> bool {
     // What has no grace is there as long as the store says so.
     envelope::grace_ms(&entry.value) > 0 && ends_at_ms(entry).is_some_and(|at_ms| at_ms <= now_ms)
+}
+
+/// Returns whether an entry expired softly at least `grace_ms` ago.
+pub(super) fn is_over_for(entry: &Entry, grace_ms: u64, now_ms: u64) -> bool {
+    is_over(entry, now_ms.saturating_sub(grace_ms))
 }
 
 impl Life {

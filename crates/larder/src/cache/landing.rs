@@ -54,7 +54,9 @@ impl Unmarking {
 
 impl Drop for Unmarking {
     fn drop(&mut self) {
-        self.0.unmarking.fetch_sub(1, SeqCst);
+        if self.0.unmarking.fetch_sub(1, SeqCst) == 1 {
+            self.0.unmarked.notify_waiters();
+        }
     }
 }
 
@@ -123,6 +125,8 @@ impl Inner {
                 }
             }
             Err(error) => {
+                // Changes of these keys wait for their commits, and the store may be as slow to end the leases.
+                drop(sent);
                 self.unmark_later(&self.namespace, marks, &error);
                 self.not_stored(&error);
             }
@@ -158,6 +162,18 @@ impl Inner {
                 }
             }
         });
+    }
+
+    /// Waits until no marks are being taken back after errors. Cancel-safe.
+    pub(super) async fn unmarked(&self) {
+        loop {
+            let mut unmarked = std::pin::pin!(self.unmarked.notified());
+            unmarked.as_mut().enable();
+            if self.unmarking.load(SeqCst) == 0 {
+                return;
+            }
+            unmarked.await;
+        }
     }
 
     /// Takes a mark back, so that others may load at once; else it ends with its lease.

@@ -281,7 +281,16 @@ impl Inner {
         let refused: Vec<&[u8]> = refused.map(|((key, ..), _)| *key).collect();
         let present = match refused.is_empty() {
             true => Vec::new(),
-            false => self.store.get_many(&self.namespace, &refused).await?,
+            false => {
+                let present = self.store.get_many(&self.namespace, &refused).await;
+                present.inspect_err(|error| {
+                    // Nobody loads under those that were granted.
+                    let left = keys.iter().zip(&tokens).zip(&granted);
+                    let left = left.filter(|(_, granted)| **granted);
+                    let left = left.map(|(((key, ..), token), _)| (Key::from(*key), *token));
+                    self.unmark_later(&self.namespace, left.collect(), error);
+                })?
+            }
         };
         let mut present = present.into_iter();
         let begun = granted.iter().zip(tokens).map(|(is_granted, token)| {
@@ -313,7 +322,7 @@ impl Inner {
             return Begun::Value(value);
         }
         let wanted = Wanted {
-            with_stale: false,
+            grace_ms: 0,
             ..options.wanted()
         };
         if let Some(entry) = entry.filter(|entry| !entry.is_stale)
@@ -329,31 +338,45 @@ impl Inner {
 
     /// Returns whether nothing has overtaken a load, as far as the store knows. Where nobody knows there is one load for all
     /// who ask in this process, whose own changes end it.
-    pub(super) async fn stands(&self, key: &[u8], claim: Claim, options: &LoadOptions) -> bool {
-        let (id, expiry) = match claim.right {
-            Right::Tier | Right::Nothing => return true,
+    pub(super) async fn stands(&self, key: &[u8], claim: Claim) -> bool {
+        let id = match claim.right {
+            Right::Tier => return true,
+            // Nobody else can see what this process stores.
+            Right::Nothing => return self.capabilities.discards,
             // As long as the store is down, nobody else can change anything in it, either.
             Right::Failed => return self.store.ping().await.is_err(),
-            // Whoever asks now may wait for that other load instead.
-            Right::Busy => return !options.stampede.waits(),
-            Right::Mark(token) => (token, lease(options)),
-            Right::Entry(id) => (id, Expiry::Keep),
+            // It has no place in the store that a change would have taken away.
+            Right::Busy => return false,
+            Right::Mark(id) | Right::Entry(id) => id,
         };
-        let touch = Write::touch(key, expiry).when(Condition::IfUnchanged(id));
+        // Its lease is its own matter: whoever asks may have another one in mind.
+        let touch = Write::touch(key, Expiry::Keep).when(Condition::IfUnchanged(id));
         let touched = self.store.write_many(&self.namespace, &[touch]).await;
         if !touched.is_ok_and(|applied| applied == [true]) {
             return false;
         }
-        let mut stamps: Vec<Stamp> = claim.any.into_iter().collect();
-        if let Right::Entry(_) = claim.right {
-            // The entry is judged by its own stamps.
-            stamps.extend(claim.stamps);
-        }
-        self.are_current(key, &stamps).await.unwrap_or(false)
+        let mut stamps = claim.stamps;
+        stamps.extend(claim.any);
+        // A mark by another process does not end the load, but its value is none that is fresh to whoever asks afterwards.
+        let is_fresh = |then: &Stamp, now: &Stamp| {
+            then.hard == now.hard && (then.soft == now.soft || !then.is_of_register())
+        };
+        self.compare(key, &stamps, is_fresh).await.unwrap_or(false)
     }
 
     /// Returns whether registers still hold what they held when they were captured.
     pub(super) async fn are_current(&self, key: &[u8], stamps: &[Stamp]) -> Result<bool> {
+        let is_current = |then: &Stamp, now: &Stamp| then.hard == now.hard;
+        self.compare(key, stamps, is_current).await
+    }
+
+    /// Compares each of these stamps with what its register holds now, if there are any.
+    async fn compare(
+        &self,
+        key: &[u8],
+        stamps: &[Stamp],
+        holds: impl Fn(&Stamp, &Stamp) -> bool,
+    ) -> Result<bool> {
         if stamps.is_empty() {
             return Ok(true);
         }
@@ -363,7 +386,7 @@ impl Inner {
         let names: Vec<_> = names.collect();
         let now = self.store.capture(&self.namespace, key, &names).await?;
         let mut all = stamps.iter().zip(&now);
-        Ok(all.all(|(then, now)| then.hard == now.hard))
+        Ok(all.all(|(then, now)| holds(then, now)))
     }
 
     /// Makes a value depend on tags that its loader named. `false`: it is not known whether one of them was invalidated

@@ -70,7 +70,7 @@ impl Drop for Scope {
 impl Cache {
     /// Runs a future, the handling of a request for example, in which each key is asked for once: a second `get`,
     /// `get_shared` or `remember` of the key with the same type and schema version returns what the first one returned, also
-    /// that there is nothing.
+    /// that there is nothing. A value that `remember` serves stale is not remembered.
     ///
     /// Whatever is changed through this cache within the future makes the memo forget all. Changes by others, be it another
     /// task of this process, are not seen until the future ends: it is for short work that wants one view of the data. A task

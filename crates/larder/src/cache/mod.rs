@@ -63,6 +63,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 pub use self::builder::Builder;
 pub use self::causal::Causal;
 pub use self::cleanup::{CleanupReport, CleanupTags};
@@ -163,6 +165,8 @@ struct Inner {
     learnt: Learnt,
     /// How many tasks take back marks.
     unmarking: AtomicUsize,
+    /// Woken when there is none any more.
+    unmarked: Notify,
     locks: Locks,
     settler: settle::Settler,
     history: History,

@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRef;
 use crate::store::{Condition, Expiry, Register, Stamp, Write};
 
+/// How often an entry is touched as it was read, before it is touched whatever it is.
+const MAX_TOUCHES: u32 = 8;
+
 /// A value on its way into the store and the local tier.
 #[derive(Clone)]
 pub(super) struct Prepared {
@@ -331,19 +334,31 @@ impl Inner {
         Ok(applied)
     }
 
-    /// Changes when an entry expires in the store: as long after its TTL as it may be served.
+    /// Changes when an entry expires in the store: as long after its TTL as it may be served. One that is replaced all the
+    /// time gets the grace that it had a moment ago.
     async fn touch(&self, key: &[u8], ttl_ms: Option<u64>) -> Result<bool> {
-        let Some(entry) = self.fetch(key).await? else {
-            return Ok(false);
-        };
-        if freshness::is_over(&entry, self.clock.now_ms()) {
-            return Ok(false);
+        let mut left = MAX_TOUCHES;
+        loop {
+            let Some(entry) = self.fetch(key).await? else {
+                return Ok(false);
+            };
+            if freshness::is_over(&entry, self.clock.now_ms()) {
+                return Ok(false);
+            }
+            left -= 1;
+            let condition = match envelope::write_id(&entry.value) {
+                0 => Condition::Always,
+                _ if left == 0 || envelope::is_sorted_set(&entry.value) => Condition::Always,
+                id => Condition::IfUnchanged(id),
+            };
+            let grace_ms = envelope::grace_ms(&entry.value);
+            let lives_ms = ttl_ms.map(|ttl_ms| ttl_ms.saturating_add(grace_ms));
+            let touch = Write::touch(key, Expiry::from_ttl_ms(lives_ms)).when(condition);
+            let touched = self.store.write_many(&self.namespace, &[touch]).await?;
+            if touched == [true] || condition == Condition::Always {
+                return Ok(touched == [true]);
+            }
         }
-        let grace_ms = envelope::grace_ms(&entry.value);
-        let lives_ms = ttl_ms.map(|ttl_ms| ttl_ms.saturating_add(grace_ms));
-        let touch = Write::touch(key, Expiry::from_ttl_ms(lives_ms));
-        let touched = self.store.write_many(&self.namespace, &[touch]).await?;
-        Ok(touched == [true])
     }
 
     /// Stores an entry, or with `is_new` adds it.

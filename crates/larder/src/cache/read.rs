@@ -309,7 +309,7 @@ impl Inner {
     {
         let now_ms = self.clock.now_ms();
         let is_over = freshness::is_over(entry, now_ms);
-        if is_over && !wanted.with_stale {
+        if freshness::is_over_for(entry, wanted.grace_ms, now_ms) {
             return Err(Refusal::Over);
         }
         let (value, life) = open_as::<V>(entry, wanted.schema)?;

@@ -98,7 +98,8 @@ impl Cache {
     /// itself; what it asks for in tasks of its own is not seen, and waits until a `hard_timeout`.
     ///
     /// Cost: a hit in the local tier, nothing; a hit in the store, one round trip; a miss, three besides the load, and
-    /// one for each 10 s that the load takes. Who joins a load that began before: one, in common with others.
+    /// one for each 10 s that the load takes. Who joins a load that began before: one, and of a tagged
+    /// value two, in common with others.
     ///
     /// # Errors
     /// [`RememberError::Load`]: the loader's error. [`RememberError::Cache`]: as [`Cache::get`]; kind `Load` for a panic, and
@@ -208,7 +209,7 @@ impl LoadOptions {
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
             schema: self.write.schema,
-            with_stale: self.write.grace_ms > 0,
+            grace_ms: self.write.grace_ms,
             ahead: self.stampede.ahead,
         }
     }
@@ -285,7 +286,7 @@ impl<'a, F> Remember<'a, F> {
     /// The first call after the TTL loads, and waits for that; those that find that somebody loads, in this process or in
     /// another, get the stale value at once. If the load fails they all do, and this process does not try again for 30 s.
     /// The entry stays in the store for so much longer; other reads, and calls without this, take it for absent once its
-    /// TTL is over. Does nothing where a local tier is the whole cache.
+    /// TTL is over, and so does a call with a shorter grace than the one that stored it once its own is over. Does nothing where a local tier is the whole cache.
     pub fn stale_for(mut self, grace: Duration) -> Self {
         self.options.stale_for = Some(grace);
         self

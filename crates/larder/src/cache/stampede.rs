@@ -45,7 +45,8 @@ impl Stampede {
         Self::default()
     }
 
-    /// Whether callers wait for the loads of other processes; default yes. In one process they always do.
+    /// Whether callers wait for the loads of other processes; default yes. In one process they wait for each other's in any
+    /// case, but for those that began while another process loaded: nobody can tell what has overtaken them.
     pub fn enabled(mut self, on: bool) -> Self {
         self.enabled = on;
         self
@@ -103,11 +104,6 @@ impl Stampede {
             return refuse("retry_interval must be from 1 ms to 60 s");
         }
         Ok(())
-    }
-
-    /// Returns whether callers wait for other processes at all.
-    pub(super) fn waits(&self) -> bool {
-        self.enabled && !self.max_wait.is_zero()
     }
 
     /// Begins to wait for the load of another process.

@@ -106,9 +106,13 @@ impl Inner {
             let begun = self.begin_many(&asked, options).await;
             for (index, begun) in open.iter().zip(begun) {
                 match begun {
-                    Begun::Value(value) => found(*index, value),
+                    Begun::Value(value) => {
+                        // Whoever was to be waited for has stored it.
+                        loads[*index] = None;
+                        found(*index, value);
+                    }
                     Begun::Loading(loading) => loads[*index] = Some(loading),
-                    Begun::Elsewhere => {}
+                    Begun::Elsewhere => loads[*index] = None,
                 }
             }
             let again = self

@@ -136,7 +136,9 @@ impl Cache {
 
     /// Changes how long an entry lives from now on; returns whether there is one. Cost: two round trips.
     ///
-    /// The time for which it may be [served stale](super::Remember::stale_for) after that stays the same.
+    /// The time for which it may be [served stale](super::Remember::stale_for) after that stays the same. Not guaranteed: a
+    /// load that replaces the entry, or finds it unchanged, and began before, may end afterwards and gives it the TTL of the
+    /// load. Costs two more round trips for each write that comes in between.
     ///
     /// # Errors
     /// `InvalidKey`; `InvalidArgument`: a TTL of zero; the store's errors.

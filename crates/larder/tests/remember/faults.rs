@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use larder::cache::LoadContext;
+use larder::testing::{Fault, FlakyStore};
 use larder::{Cache, ErrorKind, MemoryStore, RememberError};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -172,4 +173,21 @@ async fn refreshes_in_the_background_are_bounded() {
     until(async || counts(&cache).await.refreshes == REFRESHES).await;
     let refused = cache.close(Duration::from_millis(10)).await.unwrap_err();
     assert!(refused.message().contains("1000"), "{refused}");
+}
+
+/// A mark that could not be taken back at once is gone when the cache is closed.
+#[tokio::test]
+async fn closing_waits_until_marks_are_taken_back() {
+    let store = FlakyStore::new(MemoryStore::new(), 1);
+    let cache = Cache::builder(store.clone()).build().unwrap();
+    let load = move || async move {
+        store.next(1, Fault::Refuse);
+        Ok::<_, LoadError>("v".to_owned())
+    };
+    assert_eq!(cache.remember("k", load).await.unwrap(), "v");
+    cache.close(LONG).await.unwrap();
+    let runs = Runs::default();
+    let asked = cache.remember("k", runs.of("next")).ttl(HOUR);
+    assert_eq!(asked.unprotected().await.unwrap(), "next");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("next"));
 }

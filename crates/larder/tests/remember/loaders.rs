@@ -141,3 +141,23 @@ async fn a_context_outlives_its_load() {
     assert!(cx.previous::<String>().is_none());
     assert!(cache.has("k").await.unwrap());
 }
+
+/// A TTL under that of the entry needs a new one: else the point of its refresh would be over from the beginning.
+#[tokio::test]
+async fn what_is_not_modified_and_shorter_lived_is_stored() {
+    let cache = Cache::builder(larder::MemoryStore::new()).build().unwrap();
+    let minute = Duration::from_secs(60);
+    let old = || async { Ok::<_, LoadError>("old".to_owned()) };
+    cache.remember("k", old).ttl(HOUR).await.unwrap();
+    until(async || {
+        let load = move |cx: LoadContext| async move {
+            cx.ttl(minute);
+            unchanged(cx).await
+        };
+        let asked = cache.remember_with("k", load).ttl(HOUR);
+        assert_eq!(asked.refresh_after(1e-7).await.unwrap(), "old");
+        let inspected = cache.inspect("k").await.unwrap().unwrap();
+        inspected.ttl_ms == Some(60_000)
+    })
+    .await;
+}

@@ -2,7 +2,7 @@
 
 use larder::{Cache, Local, MemoryStore};
 
-use super::{HOUR, LoadError, Runs, counts, get};
+use super::{HOUR, LoadError, Runs, ask, counts, get, leave_stale};
 use crate::rig::Rig;
 
 async fn each_key_is_asked_for_once(rig: Rig) {
@@ -128,4 +128,42 @@ async fn a_memo_is_bounded_and_ends() {
     assert!(tokio::time::timeout(limit, endless).await.is_err());
     assert_eq!(get(&cache, "k1").await, None);
     assert_eq!(counts(&cache).await.misses.absent, before + 2);
+}
+
+/// A stale value is asked for again: it may be fresh by then, and must not pass for it before.
+#[tokio::test]
+async fn a_stale_value_is_not_remembered() {
+    let cache = Cache::builder(MemoryStore::new()).build().unwrap();
+    leave_stale(&cache).await;
+    let runs = Runs::default();
+    let within = async {
+        for _ in 0..2 {
+            let served = ask(&cache, runs.failing()).await;
+            assert_eq!((served.value.as_str(), served.is_stale), ("old", true));
+        }
+        assert_eq!(get(&cache, "k").await, None);
+    };
+    cache.memo(within).await;
+}
+
+/// A local copy is looked up once, like what the store has.
+#[tokio::test]
+async fn a_local_copy_is_remembered() {
+    let cache = Cache::builder(MemoryStore::new()).local(Local::capacity_bytes(1 << 20));
+    let cache = cache.build().unwrap();
+    cache.set("k", "v").await.unwrap();
+    let runs = Runs::default();
+    let within = async {
+        assert_eq!(ask(&cache, runs.of("loaded")).await.value, "v");
+        let task = cache.clone();
+        let changed = async move { task.set("k", "changed").await };
+        tokio::spawn(changed).await.unwrap().unwrap();
+        assert_eq!(ask(&cache, runs.of("loaded")).await.value, "v");
+        assert_eq!(get(&cache, "k").await.as_deref(), Some("v"));
+    };
+    cache.memo(within).await;
+    assert_eq!(
+        (get(&cache, "k").await.as_deref(), runs.count()),
+        (Some("changed"), 0)
+    );
 }

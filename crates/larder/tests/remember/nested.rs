@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use larder::{Cache, ErrorKind, RememberError};
+use larder::cache::Stampede;
+use larder::{Cache, ErrorKind, MemoryStore, RememberError};
 use tokio::sync::Barrier;
 use tokio::time::timeout;
 
@@ -148,6 +149,22 @@ on_every_store! {
     two_loads_that_wait_for_each_other_are_refused
     a_bulk_load_that_asks_for_one_of_its_keys_is_refused
     a_stale_value_is_served_in_place_of_a_circle
+}
+
+/// Also where another process loads, so that nothing will be stored.
+#[tokio::test]
+async fn a_load_without_a_right_that_waits_for_itself_is_refused() {
+    let store = MemoryStore::new();
+    let hasty = Stampede::new().max_wait(SHORT);
+    let cache = Cache::builder(store.clone()).stampede(hasty);
+    let cache = cache.build().unwrap();
+    let other = Cache::builder(store).build().unwrap();
+    let slow = super::Slow::new();
+    let first = slow.start(&other, "v").await;
+    let failed = timeout(LONG, along(cache, &["k", "k"])).await.unwrap();
+    assert_circle(&failed.unwrap_err().0, "\"k\" -> \"k\"");
+    slow.end();
+    assert_eq!(first.await.unwrap().value, "v");
 }
 
 /// Whoever gives up on a nested load waits for it no more.

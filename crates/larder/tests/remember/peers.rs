@@ -151,3 +151,23 @@ on_every_store! {
     a_mark_leaves_something_to_fall_back_on
     a_leader_who_gives_up_disturbs_nobody
 }
+
+/// Who joins a load has a lease of its own in mind, which is not that of the load.
+#[tokio::test]
+async fn who_joins_leaves_the_lease_of_the_load_alone() {
+    let cache = Cache::builder(larder::MemoryStore::new()).build().unwrap();
+    let slow = Slow::new();
+    let first = slow.start(&cache, "v").await;
+    let joiner = cache.clone();
+    let joins = tokio::spawn(async move {
+        let load = || async { Ok::<_, LoadError>("own".to_owned()) };
+        let asked = joiner.remember("k", load).ttl(HOUR);
+        asked.lease_ttl(Duration::from_millis(100)).await.unwrap()
+    });
+    until(async || counts(&cache).await.joined_loads > 0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    slow.end();
+    assert_eq!(first.await.unwrap().value, "v");
+    assert_eq!(joins.await.unwrap(), "v");
+    assert_eq!(get(&cache, "k").await.as_deref(), Some("v"));
+}

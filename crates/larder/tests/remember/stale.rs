@@ -261,3 +261,24 @@ async fn a_clock_that_is_set_back_makes_nothing_stale() {
     assert!(ask(&cache, runs.failing()).await.is_stale);
     assert_eq!(runs.count(), 2);
 }
+
+/// The shorter one counts: of the call, and of the entry.
+#[tokio::test]
+async fn a_call_has_a_grace_of_its_own() {
+    let time = ManualClock::new();
+    let store = MemoryStore::builder().clock(time.clock()).build().unwrap();
+    let cache = Cache::builder(store).build().unwrap();
+    let runs = Runs::default();
+    ask(&cache, runs.of("old")).await;
+    time.advance(HOUR + HOUR / 2);
+    let served = async |grace| {
+        let asked = cache.remember("k", runs.failing()).ttl(HOUR);
+        asked.stale_for(grace).await.ok()
+    };
+    assert_eq!(served(Duration::from_secs(10)).await, None);
+    assert_eq!(served(HOUR / 2).await, None);
+    let more = HOUR / 2 + Duration::from_secs(1);
+    assert_eq!(served(more).await.as_deref(), Some("old"));
+    time.advance(HOUR / 2);
+    assert_eq!(served(2 * HOUR).await, None, "after that of the entry");
+}

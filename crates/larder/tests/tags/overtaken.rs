@@ -114,12 +114,9 @@ async fn who_asks_for_many_and_goes_away_fails_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn unprotected_callers_of_one_process_share_a_load() {
-    let store = MemoryStore::new();
     let alone = Stampede::new().enabled(false);
-    let cache = Cache::builder(store.clone()).stampede(alone);
+    let cache = Cache::builder(MemoryStore::new()).stampede(alone);
     let cache = cache.build().unwrap();
-    load_slowly(&Cache::builder(store).build().unwrap(), "k", PATIENCE);
-    sleep(20 * MS).await;
     let loads = Arc::new(AtomicUsize::new(0));
     let mut tasks = Vec::new();
     for _ in 0..10 {
@@ -138,6 +135,51 @@ async fn unprotected_callers_of_one_process_share_a_load() {
         task.await.unwrap();
     }
     assert_eq!(loads.load(SeqCst), 1);
+}
+
+/// What is loaded beside the load of another process has no place in the store, so nobody could tell that it is overtaken.
+#[tokio::test(start_paused = true)]
+async fn unprotected_callers_get_nothing_older_than_their_calls() {
+    let store = MemoryStore::new();
+    let alone = Stampede::new().enabled(false);
+    let cache = Cache::builder(store.clone()).stampede(alone);
+    let cache = cache.build().unwrap();
+    let other = Cache::builder(store).build().unwrap();
+    load_slowly(&other, "k", PATIENCE);
+    sleep(20 * MS).await;
+    let asking = cache.clone();
+    let first = tokio::spawn(async move {
+        let load = || async {
+            sleep(400 * MS).await;
+            Ok::<_, LoadError>("old".to_owned())
+        };
+        asking.remember("k", load).await.unwrap()
+    });
+    sleep(10 * MS).await;
+    other.set("k", "changed").await.unwrap();
+    assert!(other.delete("k").await.unwrap());
+    assert_eq!(cache.remember("k", value("new")).await.unwrap(), "new");
+    assert_eq!(first.await.unwrap(), "old");
+}
+
+/// Nobody who asks after a mark by another process takes what was loaded before for fresh.
+#[tokio::test(start_paused = true)]
+async fn who_asks_after_a_mark_does_not_join_what_it_makes_stale() {
+    let (cache, other) = pair();
+    let asking = cache.clone();
+    let first = tokio::spawn(async move {
+        let load = || async {
+            sleep(200 * MS).await;
+            Ok::<_, LoadError>("old".to_owned())
+        };
+        asking.remember("k", load).tags(["t"]).await.unwrap()
+    });
+    sleep(20 * MS).await;
+    other.mark_stale_tags(["t"]).await.unwrap();
+    let asked = cache.remember("k", value("new")).tags(["t"]);
+    let served = asked.detailed().await.unwrap();
+    assert_eq!((served.value.as_str(), served.is_stale), ("new", false));
+    assert_eq!(first.await.unwrap(), "old");
 }
 
 /// As in `select!`, or in a buffered stream whose consumer is busy.
@@ -173,6 +215,24 @@ async fn a_value_that_is_found_is_not_withheld() {
     let found = async { cache.remember("x", value("x")).await };
     let found = timeout(Duration::from_secs(2), found).await;
     assert_eq!(found.expect("it is in the store").unwrap(), "x");
+}
+
+/// What a bulk load has waited for and found is no longer its concern, be it deleted at once.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_was_found_is_not_begun_again() {
+    let (cache, other) = pair();
+    load_slowly(&other, "k", 200 * MS);
+    sleep(20 * MS).await;
+    let load = |keys: Vec<&'static str>| async move {
+        Ok::<_, LoadError>(keys.into_iter().map(|key| (key, "own".to_owned())))
+    };
+    let found = cache.remember_many(&["k"], load).await.unwrap();
+    assert_eq!(found, [Some("k".to_owned())]);
+    assert!(other.delete("k").await.unwrap());
+    sleep(1000 * MS).await;
+    let next = async { other.remember("k", value("next")).await };
+    let next = timeout(5000 * MS, next).await;
+    assert_eq!(next.expect("nobody loads").unwrap(), "next");
 }
 
 #[tokio::test(start_paused = true)]

@@ -219,6 +219,7 @@ macro_rules! __each_store_law {
                 registers_are_listed
             }
             tags_loads {
+                a_look_at_a_load_keeps_its_lease
                 changes_of_the_key_end_its_load
                 clear_ends_loads
                 counts_and_sets_end_a_load

@@ -289,6 +289,8 @@ pub async fn loaders_renew_and_release_their_leases(fixture: &StoreUnderTest) ->
     fixture.outlive().await;
     assert!(!space.is_vacant(b"k").await?, "it was renewed");
     assert_eq!(space.get(b"k").await?, None);
+    let look = Write::touch(b"k", Expiry::Keep).when(Condition::IfUnchanged(id));
+    assert!(space.write(look).await?, "its place is still there");
     let release = Write::delete(b"k").when(Condition::IfUnchanged(id));
     space.write(release).await?;
     assert!(space.is_vacant(b"k").await?, "it was given up");
@@ -344,6 +346,22 @@ pub async fn loads_over_dead_entries_are_granted(fixture: &StoreUnderTest) -> Re
         let read = space.text(key).await?;
         assert_eq!(read.as_deref(), Some(&b"new"[..]), "{shown}");
     }
+    Ok(())
+}
+
+/// A touch that keeps the lease of a load finds out whether it has its place, and does not make it last longer.
+pub async fn a_look_at_a_load_keeps_its_lease(fixture: &StoreUnderTest) -> Result<()> {
+    let Some(space) = fixture.tagged_space() else {
+        return Ok(());
+    };
+    let id = token();
+    let begun = space.begin_for(b"k", &[], id, SOON_MS).await?;
+    assert!(begun.is_granted);
+    let look = Write::touch(b"k", Expiry::Keep).when(Condition::IfUnchanged(id));
+    space.write(look.clone()).await?;
+    fixture.outlive().await;
+    assert!(!space.write(look).await?, "its lease is over");
+    assert!(space.is_vacant(b"k").await?);
     Ok(())
 }
 
