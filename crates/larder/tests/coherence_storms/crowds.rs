@@ -68,14 +68,16 @@ fn one_of_all_loads() {
     );
 }
 
+/// Whoever asks before the load of its process has begun shares it; whoever asks later cannot know whether it still stands.
 #[test]
-fn without_leases_each_process_loads_once() {
+fn without_leases_each_process_loads() {
     let site = Site::new();
     let mut asked = crowd("key");
     asked.shares = false;
     let (loads, _, _) = ask_all(&mut start(&site), asked);
     report::row("crowd, unprotected", format!("{} loads", loads.len()));
-    assert!((1..=PROCESSES).contains(&loads.len()), "{loads:?}");
+    let shared = PROCESSES * CALLERS as usize / 2;
+    assert!((1..=shared).contains(&loads.len()), "{}", loads.len());
 }
 
 #[test]
