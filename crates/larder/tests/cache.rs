@@ -583,6 +583,8 @@ async fn every_codec_and_compression_reads_back_through_any_other_cache() {
 async fn a_local_hit_is_ready_at_once() {
     let f = fixture("sqlite", true);
     f.cache.set("key", &1).await.unwrap();
+    // The first read waits for the first news of changes by others.
+    assert_eq!(f.cache.get::<i32>("key").await.unwrap(), Some(1));
     let again = f
         .cache
         .remember("key", || async { Ok::<i32, io::Error>(2) });

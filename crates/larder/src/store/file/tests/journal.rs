@@ -232,5 +232,6 @@ fn clear_is_everything() {
     block_on(on.other.clear(&space())).unwrap();
     assert_eq!(news(&mut *on.journal).last(), Some(&Note::All));
     let note = put(&on.other, b"k");
-    assert_eq!(news(&mut *on.journal), [note]);
+    // A change of before that was met unfinished may be told once more.
+    assert_eq!(news(&mut *on.journal).last(), Some(&note));
 }
