@@ -15,29 +15,11 @@ use crate::{Usage, workspace};
 /// Where the soak tests are; each is `#[ignore]`d, so that no other task runs it.
 const SOURCE: &str = "crates/larder/tests/soak.rs";
 
-const CARGO_TEST: &[&str] = &[
-    "test",
-    "--release",
-    "-p",
-    "larder",
-    "--all-features",
-    "--test",
-    "soak",
-];
+/// The test targets that are long in any case, each test `#[ignore]`d.
+const SOAK: &[&str] = &["soak"];
 
 /// The tests of tags, which the suite has in a short form.
-const TAGS: &[&str] = &[
-    "test",
-    "--release",
-    "-p",
-    "larder",
-    "--all-features",
-    "--test",
-    "tag_storms",
-    "--",
-    "--nocapture",
-    "--test-threads=1",
-];
+const TAGS: &[&str] = &["tag_storms"];
 /// Those of them that are about local tiers.
 const TIERS: &str = "tiers";
 const TAG_OPERATIONS: (&str, &str) = ("LARDER_TEST_STORM_OPERATIONS", "1000000");
@@ -56,51 +38,16 @@ const TAG_COLUMNS: [&str; 8] = [
 ];
 
 /// The models of the protocol, which the suite has in a narrower form; one at a time, for their states need memory.
-const MODELS: &[&str] = &[
-    "test",
-    "--release",
-    "-p",
-    "larder",
-    "--all-features",
-    "--test",
-    "load_model",
-    "--test",
-    "l1_model",
-    "--",
-    "--nocapture",
-    "--test-threads=1",
-];
+const MODELS: &[&str] = &["load_model", "l1_model"];
 const WIDE_MODELS: (&str, &str) = ("LARDER_TEST_WIDE_MODELS", "1");
 
 /// The storms of local tiers and shared loads, which the suite has in a short form.
-const COHERENCE: &[&str] = &[
-    "test",
-    "--release",
-    "-p",
-    "larder",
-    "--all-features",
-    "--test",
-    "coherence_storms",
-    "--",
-    "--nocapture",
-    "--test-threads=1",
-];
+const COHERENCE: &[&str] = &["coherence_storms"];
 const COHERENCE_TRIALS: (&str, &str) = ("LARDER_TEST_COHERENCE_TRIALS", "10000");
 
 /// Tests of the suite that last for as long as the variable says.
-const STORMS: &[&str] = &[
-    "test",
-    "--release",
-    "-p",
-    "larder",
-    "--all-features",
-    "--test",
-    "processes",
-    "--",
-    "--nocapture",
-    "--test-threads=1",
-    "stopped_holders",
-];
+const STORMS: &[&str] = &["processes"];
+const STOPPED: &str = "stopped_holders";
 const STORM_S: (&str, &str) = ("LARDER_TEST_STORM_S", "120");
 
 /// Runs the soak tests whose name contains the argument, or all of them; `storms` are the long forms of tests that stop
@@ -117,12 +64,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let is_wanted = |name: &str| args.is_empty() || args == [name];
     let storms = ["storms", "tags", "coherence"];
     if !args.iter().any(|name| storms.contains(&name.as_str())) {
-        let mut command = workspace::cargo(CARGO_TEST);
-        fleet.equip(command.args(["--", "--ignored", "--nocapture"]).args(args));
+        let mut command = release_tests(SOAK);
+        fleet.equip(command.args(["--ignored", "--nocapture"]).args(args));
         counts += stage::run(command, Runner::Libtest)?;
     }
     if is_wanted("storms") {
-        let mut command = workspace::cargo(STORMS);
+        let mut command = one_by_one(STORMS);
+        command.arg(STOPPED);
         fleet.equip(amount(&mut command, STORM_S));
         counts += stage::run(command, Runner::Libtest)?;
     }
@@ -134,11 +82,28 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     }
     drop(fleet);
     if is_wanted("coherence") {
-        let mut command = workspace::cargo(MODELS);
+        let mut command = one_by_one(MODELS);
         command.env(WIDE_MODELS.0, WIDE_MODELS.1);
         counts += stage::run(command, Runner::Libtest)?;
     }
     Ok(test::conclude(counts))
+}
+
+/// Returns the run of test targets on a release build; what is added are arguments of the tests.
+fn release_tests(targets: &[&str]) -> Command {
+    let mut command = workspace::cargo(&["test", "--release", "-p", "larder", "--all-features"]);
+    for target in targets {
+        command.args(["--test", target]);
+    }
+    command.arg("--");
+    command
+}
+
+/// As [`release_tests`], a test at a time, with what each prints.
+fn one_by_one(targets: &[&str]) -> Command {
+    let mut command = release_tests(targets);
+    command.args(["--nocapture", "--test-threads=1"]);
+    command
 }
 
 /// Says how long tests are, unless the environment does.
@@ -157,7 +122,7 @@ fn tags(fleet: &Fleet) -> Result<Counts> {
 /// Runs the storms of tags that these arguments choose.
 fn tag_storms(fleet: &Fleet, chosen: &[&str]) -> Result<Counts> {
     let rows = tempfile::NamedTempFile::new()?;
-    let mut command = workspace::cargo(TAGS);
+    let mut command = one_by_one(TAGS);
     fleet.equip(amount(command.args(chosen), TAG_OPERATIONS));
     command.env(ROWS, rows.path());
     let counts = stage::run(command, Runner::Libtest)?;
@@ -182,7 +147,7 @@ fn tag_storms(fleet: &Fleet, chosen: &[&str]) -> Result<Counts> {
 fn coherence(fleet: &Fleet) -> Result<Counts> {
     let mut counts = tag_storms(fleet, &[TIERS])?;
     let rows = tempfile::NamedTempFile::new()?;
-    let mut command = workspace::cargo(COHERENCE);
+    let mut command = one_by_one(COHERENCE);
     fleet.equip(amount(&mut command, COHERENCE_TRIALS));
     command.env(ROWS, rows.path());
     counts += stage::run(command, Runner::Libtest)?;

@@ -134,6 +134,7 @@ impl Inner {
             match news {
                 Ok(_applied) => tier.freshen(part, sent_ms),
                 Err(error) => {
+                    tier.count_error();
                     tracing::debug!(cache = %self.name, part, %error, "it is not known what has changed");
                 }
             }
@@ -215,6 +216,34 @@ mod tests {
         assert!(!keeps_copy(&cache, &[own, 0]));
         let (cache, own) = cache_with_copy().await;
         assert!(!keeps_copy(&cache, &[own, own ^ 1, own]));
+    }
+
+    /// A journal that cannot be read.
+    #[derive(Debug)]
+    struct Down;
+
+    #[async_trait::async_trait]
+    impl Journal for Down {
+        fn parts(&self) -> usize {
+            1
+        }
+
+        fn part_of(&self, _key: &[u8]) -> usize {
+            0
+        }
+
+        async fn poll(&mut self) -> Vec<crate::Result<Vec<Note>>> {
+            vec![Err(crate::Error::unsupported("this"))]
+        }
+    }
+
+    #[tokio::test]
+    async fn news_that_cannot_be_had_is_counted() {
+        let (cache, _own) = cache_with_copy().await;
+        let tier = cache.inner.local.as_ref().unwrap();
+        cache.inner.read_journal(tier, &mut Down).await;
+        let figures = cache.stats().await.unwrap().local.unwrap();
+        assert_eq!((figures.errors, figures.gaps), (1, 0));
     }
 
     /// What a pattern was about may have been evicted from the store, so that no note names it.

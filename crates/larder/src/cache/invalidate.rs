@@ -290,7 +290,9 @@ impl Inner {
     /// Tells local copies of other processes that a pattern was meant: what they are of, or depend on, the store may have
     /// evicted, so that no listing has it.
     pub(super) async fn note_pattern(&self, how: Invalidation) -> Result<()> {
-        if self.capabilities.coherent_local && self.capabilities.tags {
+        // Also where this cache has tags switched off: it is the store's way to tell.
+        let can = self.store.capabilities();
+        if can.coherent_local && can.tags {
             self.invalidate_registers(&[Register::any()], how).await?;
         }
         Ok(())

@@ -28,6 +28,8 @@ const ESTIMATED_SLOT_BYTES: u64 = 512;
 /// A shard for each so many bytes of capacity, so that large values fit a shard.
 const BYTES_PER_SHARD: u64 = 1 << 20;
 const MAX_SHARDS: u64 = 64;
+/// A bound on staleness that is longer is as good as none: a hundred years, which can be added to any time.
+const LONGEST_STALENESS_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
 
 /// Options of the local tier of a cache.
 ///
@@ -186,6 +188,7 @@ pub(crate) struct Tier {
     slots: SlotCache<Box<[u8]>, Slot, SlotWeight, DefaultHashBuilder, HandOut>,
     evicted: AtomicU64,
     gaps: AtomicU64,
+    errors: AtomicU64,
     ttl_fraction: f64,
     max_staleness_ms: u64,
     coherence: Coherence,
@@ -231,8 +234,9 @@ impl Tier {
             slots: SlotCache::with_options(table, SlotWeight, hasher, HandOut),
             evicted: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
             ttl_fraction: if alone { 1.0 } else { options.ttl_fraction },
-            max_staleness_ms: duration_ms(options.max_staleness),
+            max_staleness_ms: duration_ms(options.max_staleness).min(LONGEST_STALENESS_MS),
             coherence,
             dependents: Dependents::default(),
             write_through: options.write_through || alone,
@@ -327,6 +331,11 @@ impl Tier {
     pub(crate) fn drop_all(&self) {
         self.gaps.fetch_add(1, Ordering::Relaxed);
         self.slots.clear();
+    }
+
+    /// Counts that a part of the store did not say what has changed.
+    pub(crate) fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Makes all copies invalid that depend on a register.
@@ -457,6 +466,7 @@ impl Tier {
             evicted: self.evicted.load(Ordering::Relaxed),
             lag_ms: self.lag_ms(now_ms),
             gaps: self.gaps.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
         }
     }
 }
@@ -502,4 +512,6 @@ pub struct LocalStats {
     pub lag_ms: Option<u64>,
     /// How often the store could not tell what had changed, so that all copies were dropped.
     pub gaps: u64,
+    /// How often a part of the store failed when it was asked what has changed; meanwhile its copies are not used.
+    pub errors: u64,
 }

@@ -72,6 +72,7 @@ fn figures(cache: &Cache, stats: &CacheStats) -> Value {
             "evicted": local.evicted,
             "lag_ms": local.lag_ms,
             "gaps": local.gaps,
+            "errors": local.errors,
         })
     });
     json!({

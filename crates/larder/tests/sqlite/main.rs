@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bound;
+mod copies;
 mod damage;
 mod disk;
 mod leases;

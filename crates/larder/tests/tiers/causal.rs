@@ -1,11 +1,14 @@
 //! Tokens: what another process changed is seen at once by whoever has its token.
 
+use std::time::Duration;
+
 use super::rig::Rig;
 use super::{FOR_EVER, eventually, get, local_hits, on_telling_stores, tiered, warm};
 
 on_telling_stores! {
     whoever_has_the_token_reads_the_change
     a_token_that_was_caught_up_with_costs_nothing
+    a_token_counts_however_old_copies_may_be
 }
 
 async fn whoever_has_the_token_reads_the_change(rig: Rig) {
@@ -42,6 +45,17 @@ async fn a_token_that_was_caught_up_with_costs_nothing(rig: Rig) {
     let before = local_hits(&here).await;
     get(&here.at_least(here.causal()), "key").await;
     assert_eq!(local_hits(&here).await, before + 1);
+}
+
+async fn a_token_counts_however_old_copies_may_be(rig: Rig) {
+    let (here, there) = (super::with_staleness(&rig, Duration::MAX), tiered(&rig));
+    there.set("key", "old").await.unwrap();
+    warm(&here, "key").await;
+    there.set("key", "new").await.unwrap();
+    let later = here.at_least(there.causal());
+    assert_eq!(get(&later, "key").await.as_deref(), Some("new"));
+    let figures = here.stats().await.unwrap().local.unwrap();
+    assert!(figures.lag_ms.is_some_and(|lag_ms| lag_ms < 60_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
